@@ -1,0 +1,161 @@
+# Any array, as the block loops see it: an Operand, from which a block in C order is read, or to which it is written.
+cimport numpy as cnp
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+
+cdef extern from "simd/kernels.h" nogil:
+    enum: FB_BLOCK
+    enum: FB_LANES
+    enum fb_dtype:
+        FB_BOOL, FB_I8, FB_U8, FB_I16, FB_U16, FB_I32, FB_U32, FB_I64, FB_U64, FB_F16, FB_F32, FB_F64, FB_LONGDOUBLE
+    ctypedef struct fb_lanes:
+        pass
+    ctypedef struct fb_buffers:
+        double x[1]
+        double y[1]
+        double weight[1]
+        double pos_weight[1]
+        double where[1]
+        double loss[1]
+        double grad[1]
+        double proba[1]
+    ctypedef struct fb_block:
+        int64_t n
+        const void *x
+        const void *y
+        const void *weight
+        const void *pos_weight
+        void *loss
+        void *grad
+        double scale
+        double smoothing
+        double clip_low
+        double clip_high
+    ctypedef struct fb_rows:
+        int64_t rows
+        int64_t classes
+        const void *x
+        const int64_t *labels
+        const void *targets
+        const void *class_weight
+        const void *weight
+        double smoothing
+        double scale
+        void *loss
+        void *grad
+        void *proba
+        void *scratch
+    ctypedef void (*fb_load)(int64_t n, const char *source, int64_t stride, int swapped, void *to) noexcept nogil
+    ctypedef void (*fb_store)(int64_t n, const void *source, char *to, int64_t stride, int swapped) noexcept nogil
+    ctypedef struct fb_kernels:
+        fb_load *load
+        fb_load *load_targets
+        fb_store *store
+        int (*bce_logits)(const fb_block *) noexcept nogil
+        int (*bce_probs)(const fb_block *) noexcept nogil
+        void (*sigmoid)(int64_t n, const void *x, void *proba) noexcept nogil
+        void (*mask)(int64_t n, const void *where, void *weight) noexcept nogil
+        void (*fill)(int64_t n, double value, void *to) noexcept nogil
+        void (*add)(int64_t n, const void *values, fb_lanes *lanes) noexcept nogil
+        int64_t (*outside)(int64_t n, const void *values, const void *weight) noexcept nogil
+        int64_t (*cross_entropy)(const fb_rows *) noexcept nogil
+    ctypedef struct fb_isa:
+        const char *name
+        const fb_kernels *f32
+        const fb_kernels *f64
+
+cdef extern from "simd/sum.h" nogil:
+    ctypedef struct fb_sum:
+        double sum
+        double lost
+    void fb_sum_add(fb_sum *total, double value)
+    fb_sum fb_sum_lanes(const fb_lanes *lanes)
+    double fb_sum_value(fb_sum total)
+
+cdef extern from *:
+    """
+    enum { FB_MAX_DIMS = NPY_MAXDIMS };
+    """
+    enum: FB_MAX_DIMS
+
+
+cdef struct Operand:
+    char *data             # NULL: absent
+    Py_ssize_t step        # bytes between neighbours in C order, where ndim is 1
+    int ndim               # after neighbouring axes that are one run of memory have been joined
+    int swapped            # the other byte order
+    bint direct            # contiguous, aligned, of the type computed in: a kernel may use it where it lies
+    fb_load load           # of an input
+    fb_store store         # of an output
+    Py_ssize_t shape[FB_MAX_DIMS]    # read where ndim is not 1
+    Py_ssize_t strides[FB_MAX_DIMS]
+
+
+cdef const fb_isa *isa
+
+cdef int dtype_code(cnp.ndarray array) noexcept
+cdef const fb_kernels *kernels_for(int dtype) noexcept
+cdef cnp.ndarray as_logits(object value, str name)
+cdef cnp.ndarray as_values(object value, str name)
+cdef cnp.ndarray as_mask(object value)
+cdef cnp.ndarray broadcast(cnp.ndarray array, str name, tuple shape, str of)
+cdef cnp.ndarray as_output(object value, str name, tuple shape)
+cdef bint separate(list inputs, list outputs) except -1
+cdef object position(Py_ssize_t index, tuple shape)
+cdef void describe_input(Operand *operand, cnp.ndarray array, const fb_kernels *kernels, bint targets) noexcept
+cdef void describe_labels(Operand *operand, cnp.ndarray array) noexcept
+cdef void describe_output(Operand *operand, cnp.ndarray array, const fb_kernels *kernels) noexcept
+cdef double as_number(object value, str name) except? -1.0
+cdef double as_fraction(object value, str name) except? -1.0
+cdef double as_normalizer(object value, str reduction) except? -1.0
+
+
+cdef inline void transfer(const Operand *operand, Py_ssize_t start, Py_ssize_t n, char *buffer, Py_ssize_t size) noexcept nogil:
+    # Elements start .. start + n, in C order, from the operand to the buffer, or back if it is an output.
+    cdef Py_ssize_t coordinate[FB_MAX_DIMS]
+    cdef Py_ssize_t index = start, run = n
+    cdef int last = operand.ndim - 1, d
+    cdef char *at = operand.data
+    if last == 0:
+        at += start * operand.step
+        if operand.load != NULL:
+            operand.load(n, at, operand.step, operand.swapped, buffer)
+        else:
+            operand.store(n, buffer, at, operand.step, operand.swapped)
+        return
+    for d in range(last, -1, -1):
+        coordinate[d] = index % operand.shape[d]
+        index //= operand.shape[d]
+        at += coordinate[d] * operand.strides[d]
+    while True:
+        run = min(n, operand.shape[last] - coordinate[last])
+        if operand.load != NULL:
+            operand.load(run, at, operand.strides[last], operand.swapped, buffer)
+        else:
+            operand.store(run, buffer, at, operand.strides[last], operand.swapped)
+        n -= run
+        if n == 0:
+            return
+        buffer += run * size
+        at -= coordinate[last] * operand.strides[last]
+        coordinate[last] = 0
+        d = last - 1
+        while True:
+            coordinate[d] += 1
+            at += operand.strides[d]
+            if coordinate[d] < operand.shape[d]:
+                break
+            at -= operand.shape[d] * operand.strides[d]
+            coordinate[d] = 0
+            d -= 1
+
+
+cdef inline const void *take(const Operand *operand, Py_ssize_t start, Py_ssize_t n, Py_ssize_t padded, void *buffer,
+                             Py_ssize_t size) noexcept nogil:
+    # A block of an input: where it lies, or in the buffer, with zeros up to `padded`.
+    if operand.direct and n == padded:
+        return operand.data + start * size
+    transfer(operand, start, n, <char *>buffer, size)
+    memset(<char *>buffer + n * size, 0, (padded - n) * size)
+    return buffer

@@ -1,0 +1,256 @@
+# Arrays in, arrays out: conversion without a copy, checks, and the messages of what is wrong with them.
+import math
+import numbers
+import os
+
+import numpy as np
+
+cimport numpy as cnp
+
+cnp.import_array()
+
+cdef extern from "simd/dispatch.h" nogil:
+    const fb_isa *fb_isa_supported(int i)
+
+cdef extern from "simd/labels.h" nogil:
+    const fb_load *fb_load_labels
+
+cdef extern from *:
+    """
+    enum { FB_NPY_HALF = NPY_HALF };
+    """
+    enum: FB_NPY_HALF  # the largest number of a dtype that is no user's
+
+
+# ---- the instruction set -------------------------------------------------------------------------------------------
+
+def _choose_isa():
+    """Point `isa` at the kernels to use: the last one supported, or the one that FASTBCE_ISA names."""
+    global isa
+    cdef int i = 0
+    cdef const fb_isa *candidate = fb_isa_supported(0)
+    names = []
+    forced = os.environ.get("FASTBCE_ISA")
+    isa = NULL
+    while candidate != NULL:
+        names.append(candidate.name.decode())
+        if forced is None or names[-1] == forced:
+            isa = candidate
+        i += 1
+        candidate = fb_isa_supported(i)
+    if isa == NULL:
+        raise ImportError(f"FASTBCE_ISA: expected one of {', '.join(names)} on this machine, got {forced!r}")
+    return names
+
+
+_available = _choose_isa()
+
+
+def _simd_config():
+    return {"in_use": isa.name.decode(), "available": list(_available)}
+
+
+# ---- dtypes --------------------------------------------------------------------------------------------------------
+
+cdef int code_of[FB_NPY_HALF + 1]
+
+
+def _fill_codes():
+    cdef int i
+    by_kind = {"i": {1: FB_I8, 2: FB_I16, 4: FB_I32, 8: FB_I64}, "u": {1: FB_U8, 2: FB_U16, 4: FB_U32, 8: FB_U64}}
+    for i in range(FB_NPY_HALF + 1):
+        code_of[i] = -1
+    for char in "bBhHiIlLqQ":
+        dtype = np.dtype(char)
+        code_of[dtype.num] = by_kind[dtype.kind][dtype.itemsize]
+    code_of[<int>cnp.NPY_BOOL] = FB_BOOL
+    code_of[FB_NPY_HALF] = FB_F16
+    code_of[<int>cnp.NPY_FLOAT] = FB_F32
+    code_of[<int>cnp.NPY_DOUBLE] = FB_F64
+    code_of[<int>cnp.NPY_LONGDOUBLE] = FB_F64 if np.dtype("g").itemsize == 8 else FB_LONGDOUBLE
+
+
+_fill_codes()
+
+
+cdef int dtype_code(cnp.ndarray array) noexcept:
+    cdef int number = cnp.PyArray_TYPE(array)
+    return code_of[number] if 0 <= number <= FB_NPY_HALF else -1
+
+
+cdef const fb_kernels *kernels_for(int dtype) noexcept:
+    return isa.f32 if dtype == FB_F32 else isa.f64
+
+
+# ---- inputs --------------------------------------------------------------------------------------------------------
+
+cdef cnp.ndarray as_array(object value, str name):
+    if cnp.PyArray_CheckExact(value):
+        return value
+    if getattr(value, "requires_grad", False):
+        raise TypeError(f"{name}: expected an array without autograd history, got a tensor that requires grad: "
+                        f"pass {name}.detach()")
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name}: expected an array, got {type(value).__name__}: {error}") from error
+
+
+cdef cnp.ndarray as_logits(object value, str name):
+    cdef cnp.ndarray array = as_array(value, name)
+    cdef int code = dtype_code(array)
+    if code in (-1, FB_BOOL, FB_F16) or cnp.PyArray_TYPE(array) == cnp.NPY_LONGDOUBLE:
+        raise TypeError(f"{name}: expected float32, float64 or integers, got dtype {array.dtype}")
+    return array
+
+
+cdef cnp.ndarray as_values(object value, str name):
+    cdef cnp.ndarray array = as_array(value, name)
+    if dtype_code(array) < 0:
+        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
+    return array
+
+
+cdef cnp.ndarray as_mask(object value):
+    cdef cnp.ndarray array = as_array(value, "where")
+    if dtype_code(array) != FB_BOOL:
+        raise TypeError(f"where: expected booleans, got dtype {array.dtype}")
+    return array
+
+
+cdef cnp.ndarray broadcast(cnp.ndarray array, str name, tuple shape, str of):
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        raise ValueError(f"{name}: expected a shape that broadcasts to {shape}, that of {of}, "
+                         f"got {(<object>array).shape}") from None
+
+
+cdef double as_number(object value, str name) except? -1.0:
+    if not isinstance(value, numbers.Real) or isinstance(value, (bool, np.bool)):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
+    return float(value)
+
+
+cdef double as_fraction(object value, str name) except? -1.0:
+    cdef double number
+    if type(value) is float:
+        number = value
+    else:
+        number = as_number(value, name)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name}: expected a number in [0, 1], got {value!r}")
+    return number
+
+
+cdef double as_normalizer(object value, str reduction) except? -1.0:
+    if reduction not in ("mean", "weighted_mean"):
+        raise ValueError(f"normalizer: expected None with reduction={reduction!r}, got {value!r}")
+    number = as_number(value, "normalizer")
+    if not (number > 0 and math.isfinite(number)):
+        raise ValueError(f"normalizer: expected a positive finite number, got {value!r}")
+    return number
+
+
+# ---- outputs, and what they share memory with ------------------------------------------------------------------------
+
+cdef cnp.ndarray as_output(object value, str name, tuple shape):
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name}: expected a NumPy array, got {type(value).__name__}")
+    cdef cnp.ndarray array = value
+    if dtype_code(array) not in (FB_F32, FB_F64) or cnp.PyArray_TYPE(array) == cnp.NPY_LONGDOUBLE:
+        raise TypeError(f"{name}: expected dtype float32 or float64, got {array.dtype}")
+    if value.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {value.shape}")
+    if not cnp.PyArray_ISWRITEABLE(array):
+        raise ValueError(f"{name}: expected a writeable array, got a read-only one")
+    return array
+
+
+def _share(a, b):
+    if not np.may_share_memory(a, b):
+        return False
+    try:
+        return np.shares_memory(a, b, max_work=100_000)
+    except np.exceptions.TooHardError:
+        return True
+
+
+cdef bint separate(list inputs, list outputs) except -1:
+    """Make the result as if nothing overlapped: copy the inputs that would be overwritten before they are read.
+
+    Both lists hold (name, array) or (name, None). An output that is an input, element for element, needs no copy. Returns
+    whether an output overwrites an input.
+    """
+    cdef bint overwrites = False
+    arrays = [(name, array) for name, array in outputs if array is not None]
+    for i, (name, array) in enumerate(arrays):
+        for other_name, other in arrays[:i]:
+            if _share(array, other):
+                raise ValueError(f"{name}: expected memory of its own, got an array that shares some with {other_name}")
+    for i, (name, array) in enumerate(inputs):
+        if array is None:
+            continue
+        for _, output in arrays:
+            if _share(array, output):
+                overwrites = True
+                same = (
+                    array.__array_interface__["data"][0] == output.__array_interface__["data"][0]
+                    and array.shape == output.shape
+                    and array.strides == output.strides
+                    and array.dtype == output.dtype
+                )
+                if not same:
+                    array = array.copy()
+                    inputs[i] = (name, array)
+    return overwrites
+
+
+cdef object position(Py_ssize_t index, tuple shape):
+    """A position as the user writes it: an int in 1-D, else a tuple."""
+    if len(shape) == 1:
+        return index
+    return tuple(int(i) for i in np.unravel_index(index, shape)) if shape else ()
+
+
+# ---- operands ------------------------------------------------------------------------------------------------------
+
+cdef void describe(Operand *operand, cnp.ndarray array, int own_code) noexcept:
+    # Axes of length 1 go, and an axis joins the one before it where the two are one run of equal steps.
+    cdef int d, ndim = 0
+    cdef Py_ssize_t length, stride
+    operand.data = <char *>cnp.PyArray_DATA(array)
+    operand.swapped = cnp.PyArray_ISBYTESWAPPED(array)
+    operand.load = NULL
+    operand.store = NULL
+    for d in range(cnp.PyArray_NDIM(array)):
+        length = cnp.PyArray_DIM(array, d)
+        stride = cnp.PyArray_STRIDE(array, d)
+        if length == 1:
+            continue
+        if ndim > 0 and operand.strides[ndim - 1] == length * stride:
+            operand.shape[ndim - 1] *= length
+            operand.strides[ndim - 1] = stride
+        else:
+            operand.shape[ndim] = length
+            operand.strides[ndim] = stride
+            ndim += 1
+    operand.ndim = max(ndim, 1)
+    operand.step = operand.strides[0] if ndim > 0 else cnp.PyArray_ITEMSIZE(array)
+    operand.direct = (operand.ndim == 1 and operand.step == cnp.PyArray_ITEMSIZE(array) and dtype_code(array) == own_code
+                      and not operand.swapped and cnp.PyArray_ISALIGNED(array))
+
+
+cdef void describe_input(Operand *operand, cnp.ndarray array, const fb_kernels *kernels, bint targets) noexcept:
+    describe(operand, array, FB_F32 if kernels == isa.f32 else FB_F64)
+    operand.load = kernels.load_targets[dtype_code(array)] if targets else kernels.load[dtype_code(array)]
+
+
+cdef void describe_labels(Operand *operand, cnp.ndarray array) noexcept:
+    describe(operand, array, -1)
+    operand.load = fb_load_labels[dtype_code(array)]
+
+
+cdef void describe_output(Operand *operand, cnp.ndarray array, const fb_kernels *kernels) noexcept:
+    describe(operand, array, FB_F32 if kernels == isa.f32 else FB_F64)
+    operand.store = kernels.store[dtype_code(array)]

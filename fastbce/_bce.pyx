@@ -1,0 +1,579 @@
+# Binary cross-entropy of probabilities and of logits: the entry points, the checks, and the loop over blocks.
+#
+# Two ways in, one way through. Contiguous arrays with no more than `out` and `reduction` given are recognised by a few
+# flags (direct_call); everything else goes through general_call, which names what is wrong. Both fill a Call, and
+# execute walks it: blocks of FB_BLOCK elements, chunks of blocks over threads, partial sums in a fixed order.
+cimport numpy as cnp
+from libc.math cimport NAN
+from libc.stdint cimport int64_t
+from libc.string cimport memset
+
+import numpy as np
+
+from fastbce._arrays cimport (
+    FB_BLOCK,
+    FB_F32,
+    FB_LANES,
+    Operand,
+    as_fraction,
+    as_logits,
+    as_mask,
+    as_normalizer,
+    as_number,
+    as_output,
+    as_values,
+    broadcast,
+    describe_input,
+    describe_output,
+    dtype_code,
+    fb_block,
+    fb_buffers,
+    fb_kernels,
+    fb_lanes,
+    fb_sum_lanes,
+    fb_sum_value,
+    kernels_for,
+    position,
+    separate,
+    take,
+    transfer,
+)
+from fastbce._threads cimport Partial, Run, run_chunks, threads_for_call
+
+cnp.import_array()
+
+cdef enum:
+    # Elements whose losses are added in one go. Fixed, so that a sum does not depend on the number of threads.
+    CHUNK = 16 * FB_BLOCK
+    # Below this many elements an OpenMP region costs more than a second thread brings (measured).
+    PARALLEL_FROM = 2 * CHUNK
+    # Below this many elements the GIL is kept: to let go of it and take it back would show in the time of a call.
+    RELEASE_FROM = 4096
+
+cdef enum Input:
+    PROBS, LOGITS
+
+
+cdef struct Call:
+    const fb_kernels *kernels
+    Py_ssize_t n, size        # elements; bytes of one, of the type computed in
+    Input kind
+    bint weighted             # whether weight and pos_weight are read
+    double scale, smoothing, clip_low, clip_high
+    Operand x, y, weight, pos_weight, where, loss, grad, proba
+
+
+# ---- blocks --------------------------------------------------------------------------------------------------------
+
+cdef const void *weights(const Call *call, Py_ssize_t start, Py_ssize_t n, Py_ssize_t padded,
+                         fb_buffers *buffers) noexcept nogil:
+    # The weights of a block, 0 where an element is left out.
+    cdef const void *weight = buffers.weight
+    if call.weight.data != NULL:
+        weight = take(&call.weight, start, n, padded, buffers.weight, call.size)
+    else:
+        call.kernels.fill(padded, 1, buffers.weight)
+    if call.where.data != NULL:
+        if weight != buffers.weight:
+            transfer(&call.weight, start, n, <char *>buffers.weight, call.size)
+        transfer(&call.where, start, n, <char *>buffers.where, call.size)
+        call.kernels.mask(n, buffers.where, buffers.weight)
+        weight = buffers.weight
+    return weight
+
+
+cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers *buffers, fb_lanes *lanes) noexcept nogil:
+    cdef Py_ssize_t padded = (n + FB_LANES - 1) & -FB_LANES
+    cdef int outside
+    cdef bint whole = n == padded
+    cdef fb_block block
+    cdef void *proba = NULL
+    block.n = padded
+    block.x = take(&call.x, start, n, padded, buffers.x, call.size)
+    block.y = take(&call.y, start, n, padded, buffers.y, call.size)
+    block.weight = NULL
+    block.scale = call.scale
+    block.smoothing = call.smoothing
+    block.clip_low = call.clip_low
+    block.clip_high = call.clip_high
+    if call.weighted:
+        block.weight = weights(call, start, n, padded, buffers)
+        if call.pos_weight.data != NULL:
+            block.pos_weight = take(&call.pos_weight, start, n, padded, buffers.pos_weight, call.size)
+        else:
+            call.kernels.fill(padded, 1, buffers.pos_weight)
+            block.pos_weight = buffers.pos_weight
+    block.grad = NULL
+    if call.grad.data != NULL:
+        block.grad = call.grad.data + start * call.size if call.grad.direct and whole else <void *>buffers.grad
+    block.loss = call.loss.data + start * call.size if call.loss.direct and whole else <void *>buffers.loss
+
+    if call.proba.data != NULL:  # first: the gradient may take the place of the logits
+        proba = call.proba.data + start * call.size if call.proba.direct and whole else <void *>buffers.proba
+        call.kernels.sigmoid(padded, block.x, proba)
+    if call.kind == LOGITS:
+        outside = call.kernels.bce_logits(&block)
+    else:
+        outside = call.kernels.bce_probs(&block)
+    memset(<char *>block.loss + n * call.size, 0, (padded - n) * call.size)
+    call.kernels.add(padded, block.loss, lanes)
+
+    if call.grad.data != NULL and block.grad == <void *>buffers.grad:
+        transfer(&call.grad, start, n, <char *>buffers.grad, call.size)
+    if call.loss.data != NULL and block.loss == <void *>buffers.loss:
+        transfer(&call.loss, start, n, <char *>buffers.loss, call.size)
+    if call.proba.data != NULL and proba == <void *>buffers.proba:
+        transfer(&call.proba, start, n, <char *>buffers.proba, call.size)
+    return outside
+
+
+cdef void run_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) noexcept nogil:
+    cdef const Call *call = <const Call *>call_
+    cdef fb_buffers buffers
+    cdef fb_lanes lanes
+    cdef Py_ssize_t start = chunk * CHUNK, stop = min(call.n, start + CHUNK)
+    memset(&lanes, 0, sizeof(lanes))
+    partial.wrong = -1
+    while start < stop:
+        if run_block(call, start, min(<Py_ssize_t>FB_BLOCK, stop - start), &buffers, &lanes):
+            partial.wrong = start
+        start += FB_BLOCK
+    partial.sum = fb_sum_lanes(&lanes)
+
+
+cdef void sum_weights(const void *call_, Py_ssize_t chunk, Partial *partial) noexcept nogil:
+    cdef const Call *call = <const Call *>call_
+    cdef fb_buffers buffers
+    cdef fb_lanes lanes
+    cdef Py_ssize_t start = chunk * CHUNK, stop = min(call.n, start + CHUNK), n, padded
+    cdef const void *weight
+    memset(&lanes, 0, sizeof(lanes))
+    while start < stop:
+        n = min(<Py_ssize_t>FB_BLOCK, stop - start)
+        padded = (n + FB_LANES - 1) & -FB_LANES
+        weight = weights(call, start, n, padded, &buffers)
+        memset(<char *>weight + n * call.size, 0, (padded - n) * call.size)  # only a buffer has a tail
+        call.kernels.add(padded, weight, &lanes)
+        start += n
+    partial.sum = fb_sum_lanes(&lanes)
+    partial.wrong = -1
+
+
+cdef Py_ssize_t first_outside(const Call *call, const Operand *operand) noexcept nogil:
+    # The first element of x or y that counts and is outside [0, 1], or -1.
+    cdef fb_buffers buffers
+    cdef Py_ssize_t start = 0, n, padded
+    cdef int64_t found
+    cdef const void *weight
+    while start < call.n:
+        n = min(<Py_ssize_t>FB_BLOCK, call.n - start)
+        padded = (n + FB_LANES - 1) & -FB_LANES
+        weight = weights(call, start, n, padded, &buffers) if call.weighted else NULL
+        found = call.kernels.outside(n, take(operand, start, n, padded, buffers.x, call.size), weight)
+        if found >= 0:
+            return start + found
+        start += n
+    return -1
+
+
+cdef int execute(const Call *call, Run run, int threads, Partial *total) except -1:
+    if call.n <= RELEASE_FROM:
+        run(call, 0, total)
+        return 0
+    return run_chunks(run, call, (call.n + CHUNK - 1) // CHUNK, threads if call.n >= PARALLEL_FROM else 1, total)
+
+
+# ---- the short way in ------------------------------------------------------------------------------------------------
+
+cdef inline void lie_direct(Operand *operand, cnp.ndarray array) noexcept:
+    operand.data = <char *>cnp.PyArray_DATA(array)
+    operand.step = cnp.PyArray_ITEMSIZE(array)
+    operand.ndim = 1
+    operand.swapped = False
+    operand.direct = True
+    operand.load = NULL
+    operand.store = NULL
+
+
+cdef inline bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
+    cdef int d, ndim = cnp.PyArray_NDIM(a)
+    if cnp.PyArray_NDIM(b) != ndim:
+        return False
+    for d in range(ndim):
+        if cnp.PyArray_DIM(a, d) != cnp.PyArray_DIM(b, d):
+            return False
+    return True
+
+
+cdef inline bint disjoint(cnp.ndarray a, cnp.ndarray b) noexcept:
+    cdef char *start_a = <char *>cnp.PyArray_DATA(a)
+    cdef char *start_b = <char *>cnp.PyArray_DATA(b)
+    return start_a + cnp.PyArray_NBYTES(a) <= start_b or start_b + cnp.PyArray_NBYTES(b) <= start_a
+
+
+cdef bint direct_call(Call *call, Input kind, object x, object y, object out) noexcept:
+    # Fill call, if these are plain arrays: contiguous, aligned, in native byte order, apart in memory.
+    cdef int code, y_code
+    if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y)):
+        return False
+    cdef cnp.ndarray x_array = x, y_array = y, out_array
+    code = cnp.PyArray_TYPE(x_array)
+    y_code = dtype_code(y_array)
+    if not ((code == cnp.NPY_FLOAT or code == cnp.NPY_DOUBLE) and y_code >= 0 and cnp.PyArray_ISCARRAY_RO(x_array)
+            and cnp.PyArray_ISCARRAY_RO(y_array) and same_shape(x_array, y_array)):
+        return False
+    call.n = cnp.PyArray_SIZE(x_array)
+    if call.n == 0:
+        return False
+    call.kernels = kernels_for(dtype_code(x_array))
+    call.size = cnp.PyArray_ITEMSIZE(x_array)
+    lie_direct(&call.x, x_array)
+    lie_direct(&call.y, y_array)
+    call.x.load = call.kernels.load[dtype_code(x_array)]
+    call.y.load = call.kernels.load_targets[y_code]
+    call.y.direct = cnp.PyArray_TYPE(y_array) == code
+    call.grad.data = NULL
+    if out is not None:
+        if not cnp.PyArray_CheckExact(out):
+            return False
+        out_array = out
+        if not (cnp.PyArray_TYPE(out_array) == code and cnp.PyArray_ISCARRAY(out_array)
+                and same_shape(x_array, out_array) and disjoint(x_array, out_array) and disjoint(y_array, out_array)):
+            return False
+        lie_direct(&call.grad, out_array)
+        call.grad.store = call.kernels.store[dtype_code(out_array)]
+    call.kind = kind
+    call.weighted = False
+    call.weight.data = call.pos_weight.data = call.where.data = call.loss.data = call.proba.data = NULL
+    call.loss.direct = False
+    call.smoothing = 0
+    call.clip_low = -1
+    return True
+
+
+# ---- the general way in ----------------------------------------------------------------------------------------------
+
+def _outside(str name, object array, Py_ssize_t index):
+    place = position(index, array.shape)
+    return ValueError(f"{name}: expected values in [0, 1], got {array[place]} at position {place}")
+
+
+cdef int check_range(const Call *call, object x, object y) except -1:
+    # Raise if a probability or a target that counts is outside [0, 1].
+    cdef Py_ssize_t index
+    if call.kind == PROBS:
+        index = first_outside(call, &call.x)
+        if index >= 0:
+            raise _outside("probs", x, index)
+    index = first_outside(call, &call.y)
+    if index >= 0:
+        raise _outside("targets", y, index)
+    return 0
+
+
+cdef object finish(const Call *call, Partial *total, double denominator):
+    # The reduced loss, as a Python float.
+    cdef double value = fb_sum_value(total.sum)
+    return value / denominator if denominator != 0 else NAN
+
+
+cdef object general_call(Input kind, bint want_grad, object x_given, object y_given, object sample_weight,
+                         object pos_weight, object label_smoothing, object where, object eps, object reduction,
+                         object normalizer, object out, object loss_out, object proba_out, object num_threads):
+    cdef Call call
+    cdef Partial total
+    cdef int threads = threads_for_call(num_threads)
+    cdef double denominator = 1
+    cdef str x_name = "logits" if kind == LOGITS else "probs"
+
+    if reduction not in ("none", "sum", "mean", "weighted_mean"):
+        raise ValueError(f"reduction: expected 'none', 'sum', 'mean' or 'weighted_mean', got {reduction!r}")
+    cdef double given_denominator = as_normalizer(normalizer, reduction) if normalizer is not None else 0
+
+    cdef cnp.ndarray x = as_logits(x_given, x_name)
+    cdef tuple shape = (<object>x).shape
+    cdef cnp.ndarray y = broadcast(as_values(y_given, "targets"), "targets", shape, x_name)
+    cdef cnp.ndarray weight = None, positive = None, mask = None
+    if sample_weight is not None:
+        weight = broadcast(as_values(sample_weight, "sample_weight"), "sample_weight", shape, x_name)
+    if pos_weight is not None:
+        positive = as_values(pos_weight, "pos_weight")
+        if np.any(np.less(positive, 0)):
+            raise ValueError(f"pos_weight: expected numbers that are not negative, got {np.nanmin(positive)}")
+        positive = broadcast(positive, "pos_weight", shape, x_name)
+    if where is not None:
+        mask = broadcast(as_mask(where), "where", shape, x_name)
+
+    real = np.dtype(np.float32 if dtype_code(x) == FB_F32 else np.float64)
+    call.smoothing = as_fraction(label_smoothing, "label_smoothing")
+    call.clip_low = -1
+    if eps is not None:
+        clip = as_number(eps, "eps")
+        if not 0 < clip < 0.5:
+            raise ValueError(f"eps: expected None or a number in (0, 0.5), got {eps!r}")
+        call.clip_low = real.type(clip)
+        call.clip_high = real.type(1 - clip)
+
+    # outputs: those given, and those that are to be returned
+    grad = as_output(out, "out", shape) if out is not None else None
+    losses = as_output(loss_out, "loss_out", shape) if loss_out is not None else None
+    proba = as_output(proba_out, "proba_out", shape) if proba_out is not None else None
+    inputs = [(x_name, x), ("targets", y), ("sample_weight", weight), ("pos_weight", positive), ("where", mask)]
+    overwrites = separate(inputs, [("out", grad), ("loss_out", losses), ("proba_out", proba)])
+    (_, x), (_, y), (_, weight), (_, positive), (_, mask) = inputs
+
+    call.kind = kind
+    call.n = cnp.PyArray_SIZE(x)
+    call.kernels = kernels_for(dtype_code(x))
+    call.size = real.itemsize
+    call.weighted = (weight is not None or positive is not None or mask is not None or call.smoothing != 0
+                     or eps is not None)
+    call.weight.data = call.pos_weight.data = call.where.data = NULL
+    call.loss.data = call.grad.data = call.proba.data = NULL
+    call.loss.direct = False
+    describe_input(&call.x, x, call.kernels, False)
+    describe_input(&call.y, y, call.kernels, True)
+    if weight is not None:
+        describe_input(&call.weight, weight, call.kernels, False)
+    if positive is not None:
+        describe_input(&call.pos_weight, positive, call.kernels, False)
+    if mask is not None:
+        describe_input(&call.where, mask, call.kernels, False)
+
+    # the denominator comes first: the gradient carries it
+    if reduction == "mean":
+        denominator = call.n if mask is None else np.count_nonzero(mask)
+    elif reduction == "weighted_mean":
+        if weight is None:
+            denominator = call.n if mask is None else np.count_nonzero(mask)
+        else:
+            execute(&call, sum_weights, threads, &total)
+            denominator = fb_sum_value(total.sum)
+    if normalizer is not None:
+        denominator = given_denominator
+    call.scale = 1 / denominator if denominator != 0 else 0
+
+    if overwrites:
+        check_range(&call, x, y)
+    if want_grad:
+        if grad is None:
+            grad = np.empty(shape, real)
+        describe_output(&call.grad, grad, call.kernels)
+    if losses is None and reduction == "none":
+        losses = np.empty(shape, real)
+    if losses is not None:
+        describe_output(&call.loss, losses, call.kernels)
+        call.loss.direct = call.loss.direct and not overwrites
+    if proba is not None:
+        describe_output(&call.proba, proba, call.kernels)
+        call.proba.direct = call.proba.direct and not overwrites
+
+    execute(&call, run_chunk, threads, &total)
+    if total.wrong >= 0:
+        check_range(&call, x, y)
+    value = losses if reduction == "none" else finish(&call, &total, denominator)
+    return (value, grad) if want_grad else value
+
+
+# ---- the public functions --------------------------------------------------------------------------------------------
+
+cdef inline bint is_zero(object value) noexcept:
+    return type(value) is float and <double>value == 0
+
+
+cdef object plain_call(Input kind, bint want_grad, object x, object y, object reduction, object out, object num_threads):
+    # The call with nothing but reduction, out and num_threads given; None if it is not that plain.
+    cdef Call call
+    cdef Partial total
+    cdef double denominator
+    cdef object value
+    if not (reduction == "mean" or reduction == "sum"):
+        return None
+    if not direct_call(&call, kind, x, y, out):
+        return None
+    if want_grad and out is None:
+        out = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
+        lie_direct(&call.grad, out)
+        call.grad.store = call.kernels.store[dtype_code(out)]
+    denominator = call.n if reduction == "mean" else 1
+    call.scale = 1 / denominator
+    execute(&call, run_chunk,
+            threads_for_call(num_threads) if call.n >= PARALLEL_FROM or num_threads is not None else 1, &total)
+    if total.wrong >= 0:
+        check_range(&call, x, y)
+    value = finish(&call, &total, denominator)
+    return (value, out) if want_grad else value
+
+
+def bce(probs, targets, *, sample_weight=None, pos_weight=None, label_smoothing=0.0, where=None, eps=None,
+        reduction="mean", normalizer=None, loss_out=None, num_threads=None):
+    """Binary cross-entropy of probabilities.
+
+    ``-(y log p + (1 - y) log(1 - p))``, each logarithm no lower than -100.
+
+    Parameters
+    ----------
+    probs : array_like
+        Probabilities of the positive class, in [0, 1], of any shape. float32 and float64 are computed as they are,
+        integers as float64.
+    targets : array_like
+        Targets in [0, 1], hard or soft, of any real dtype; broadcasts against `probs`.
+    sample_weight : array_like, optional
+        Multiplies the loss of each element; broadcasts against `probs`, may be negative. An element of weight 0
+        contributes exactly 0, whatever it holds.
+    pos_weight : array_like, optional
+        Not negative; multiplies the term of the positive class; broadcasts against `probs`.
+    label_smoothing : float, default 0.0
+        In [0, 1]: targets become ``y (1 - s) + s / 2``.
+    where : array_like of bool, optional
+        Elements that are False are left out, whatever they hold; broadcasts against `probs`.
+    eps : float, optional
+        In (0, 0.5): probabilities are clipped to ``[eps, 1 - eps]`` instead of the logarithms being limited.
+    reduction : {"none", "sum", "mean", "weighted_mean"}, default "mean"
+        "mean" divides by the number of elements that are not left out, "weighted_mean" by the sum of their weights.
+    normalizer : float, optional
+        A positive number that replaces the denominator of a mean.
+    loss_out : ndarray, optional
+        Array of the shape of `probs`, float32 or float64, that also receives what ``reduction="none"`` returns.
+    num_threads : int, optional
+        For this call; by default what `get_num_threads` says.
+
+    Returns
+    -------
+    float or ndarray
+        The reduced loss, or with ``reduction="none"`` the loss of each element.
+
+    Raises
+    ------
+    TypeError
+        An argument of the wrong kind or dtype.
+    ValueError
+        A wrong shape or value; a probability or target outside [0, 1], with its position.
+    """
+    cdef object value
+    if (sample_weight is None and pos_weight is None and where is None and eps is None and normalizer is None
+            and loss_out is None and is_zero(label_smoothing)):
+        value = plain_call(PROBS, False, probs, targets, reduction, None, num_threads)
+        if value is not None:
+            return value
+    return general_call(PROBS, False, probs, targets, sample_weight, pos_weight, label_smoothing, where, eps, reduction,
+                        normalizer, None, loss_out, None, num_threads)
+
+
+def bce_value_and_grad(probs, targets, *, sample_weight=None, pos_weight=None, label_smoothing=0.0, where=None, eps=None,
+                       reduction="mean", normalizer=None, out=None, loss_out=None, num_threads=None):
+    """Binary cross-entropy of probabilities, and its gradient with respect to them.
+
+    ``(p - y) / max(p (1 - p), 1e-12)`` is the gradient of one element, as torch's.
+
+    Parameters
+    ----------
+    probs, targets, sample_weight, pos_weight, label_smoothing, where, reduction, normalizer, loss_out, num_threads
+        As in `bce`.
+    eps : float, optional
+        As in `bce`. The gradient is 0 where clipping moved a probability, and has no limit.
+    out : ndarray, optional
+        Array of the shape of `probs`, float32 or float64, that receives the gradient; may be `probs`.
+
+    Returns
+    -------
+    loss : float or ndarray
+        As `bce` returns it.
+    grad : ndarray
+        The gradient of that loss (with ``reduction="none"``, of each element), of the dtype of `probs`; `out` if given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `bce`.
+    """
+    cdef object value
+    if (sample_weight is None and pos_weight is None and where is None and eps is None and normalizer is None
+            and loss_out is None and is_zero(label_smoothing)):
+        value = plain_call(PROBS, True, probs, targets, reduction, out, num_threads)
+        if value is not None:
+            return value
+    return general_call(PROBS, True, probs, targets, sample_weight, pos_weight, label_smoothing, where, eps, reduction,
+                        normalizer, out, loss_out, None, num_threads)
+
+
+def bce_with_logits(logits, targets, *, sample_weight=None, pos_weight=None, label_smoothing=0.0, where=None,
+                    reduction="mean", normalizer=None, loss_out=None, proba_out=None, num_threads=None):
+    """Binary cross-entropy of logits: the sigmoid is folded in.
+
+    ``log1p(exp(-|x|)) + ((1 - y) x if x >= 0 else -y x)``, finite for every finite logit.
+
+    Parameters
+    ----------
+    logits : array_like
+        Of any shape. float32 and float64 are computed as they are, integers as float64. An infinite logit that agrees
+        with a hard target has loss 0.
+    targets, sample_weight, pos_weight, label_smoothing, where, reduction, normalizer, loss_out, num_threads
+        As in `bce`.
+    proba_out : ndarray, optional
+        Array of the shape of `logits`, float32 or float64, that also receives their sigmoid.
+
+    Returns
+    -------
+    float or ndarray
+        The reduced loss, or with ``reduction="none"`` the loss of each element.
+
+    Raises
+    ------
+    TypeError
+        An argument of the wrong kind or dtype.
+    ValueError
+        A wrong shape or value; a target outside [0, 1], with its position.
+    """
+    cdef object value
+    if (sample_weight is None and pos_weight is None and where is None and normalizer is None and loss_out is None
+            and proba_out is None and is_zero(label_smoothing)):
+        value = plain_call(LOGITS, False, logits, targets, reduction, None, num_threads)
+        if value is not None:
+            return value
+    return general_call(LOGITS, False, logits, targets, sample_weight, pos_weight, label_smoothing, where, None,
+                        reduction, normalizer, None, loss_out, proba_out, num_threads)
+
+
+def bce_with_logits_value_and_grad(logits, targets, *, sample_weight=None, pos_weight=None, label_smoothing=0.0,
+                                   where=None, reduction="mean", normalizer=None, out=None, loss_out=None,
+                                   proba_out=None, num_threads=None):
+    """Binary cross-entropy of logits, and its gradient with respect to them, in one pass over memory.
+
+    ``sigmoid(x) - y`` is the gradient of one element, computed without that subtraction.
+
+    Parameters
+    ----------
+    logits, targets, sample_weight, pos_weight, label_smoothing, where, reduction, normalizer, loss_out, proba_out, \
+num_threads
+        As in `bce_with_logits`.
+    out : ndarray, optional
+        Array of the shape of `logits`, float32 or float64, that receives the gradient; may be `logits`.
+
+    Returns
+    -------
+    loss : float or ndarray
+        As `bce_with_logits` returns it.
+    grad : ndarray
+        The gradient of that loss (with ``reduction="none"``, of each element), of the dtype of `logits`; `out` if given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `bce_with_logits`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbce as fb
+    >>> loss, grad = fb.bce_with_logits_value_and_grad(np.array([0.0, 2.0]), np.array([1, 0]), reduction="sum")
+    >>> round(loss, 6), grad.round(6).tolist()
+    (2.820075, [-0.5, 0.880797])
+    """
+    cdef object value
+    if (sample_weight is None and pos_weight is None and where is None and normalizer is None and loss_out is None
+            and proba_out is None and is_zero(label_smoothing)):
+        value = plain_call(LOGITS, True, logits, targets, reduction, out, num_threads)
+        if value is not None:
+            return value
+    return general_call(LOGITS, True, logits, targets, sample_weight, pos_weight, label_smoothing, where, None,
+                        reduction, normalizer, out, loss_out, proba_out, num_threads)

@@ -1,0 +1,558 @@
+# Softmax cross-entropy: the entry points, the checks, and the loop over rows. Built as _bce.pyx is: a short way in for
+# plain arrays, a general one that names what is wrong, and one way through.
+cimport numpy as cnp
+from libc.math cimport NAN
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+import operator
+
+import numpy as np
+
+from fastbce._arrays cimport (
+    FB_BLOCK,
+    FB_BOOL,
+    FB_F32,
+    FB_LANES,
+    Operand,
+    as_fraction,
+    as_logits,
+    as_mask,
+    as_normalizer,
+    as_output,
+    as_values,
+    broadcast,
+    describe_input,
+    describe_labels,
+    describe_output,
+    dtype_code,
+    fb_buffers,
+    fb_kernels,
+    fb_lanes,
+    fb_rows,
+    fb_sum_lanes,
+    fb_sum_value,
+    kernels_for,
+    position,
+    separate,
+    take,
+    transfer,
+)
+from fastbce._threads cimport Partial, Run, run_chunks, threads_for_call
+
+cnp.import_array()
+
+cdef enum:
+    # Elements whose rows make a chunk, if that is more than one row.
+    CHUNK = 32 * FB_BLOCK
+    # Below this many elements an OpenMP region costs more than a second thread brings (measured).
+    PARALLEL_FROM = 2 * CHUNK
+    # Below this many elements the GIL is kept.
+    RELEASE_FROM = 4096
+
+
+cdef struct Call:
+    const fb_kernels *kernels
+    Py_ssize_t rows, classes, chunk, size     # chunk: rows in one; size: bytes of the type computed in
+    bint has_labels, has_ignore, weighted
+    int64_t ignore_index
+    double smoothing, scale
+    const void *class_weight                  # of the type computed in, or NULL
+    Operand x, targets, weight, where, loss, grad, proba
+
+
+# ---- rows ----------------------------------------------------------------------------------------------------------
+
+cdef Py_ssize_t row_inputs(const Call *call, Py_ssize_t start, Py_ssize_t n, int64_t *labels, fb_buffers *buffers) noexcept nogil:
+    # The labels of n rows, and their weights, 0 where a row is left out. Returns how many are not left out.
+    cdef Py_ssize_t i, count = n
+    if call.has_labels:
+        transfer(&call.targets, start, n, <char *>labels, sizeof(int64_t))
+    if not call.weighted:
+        return count
+    if call.weight.data != NULL:
+        transfer(&call.weight, start, n, <char *>buffers.weight, call.size)
+    else:
+        call.kernels.fill(n, 1, buffers.weight)
+    call.kernels.fill(n, 1, buffers.where)
+    if call.where.data != NULL:
+        transfer(&call.where, start, n, <char *>buffers.where, call.size)
+    if call.size == sizeof(float):
+        count = leave_out[float](call, n, labels, <float *>buffers.where)
+    else:
+        count = leave_out[double](call, n, labels, <double *>buffers.where)
+    call.kernels.mask(n, buffers.where, buffers.weight)
+    return count
+
+
+ctypedef fused real:
+    float
+    double
+
+
+cdef Py_ssize_t leave_out(const Call *call, Py_ssize_t n, const int64_t *labels, real *where) noexcept nogil:
+    # where = 0 for the label that is ignored, too. Returns how many rows are left.
+    cdef Py_ssize_t i, count = 0
+    for i in range(n):
+        if call.has_ignore and labels[i] == call.ignore_index:
+            where[i] = 0
+        count += where[i] != 0
+    return count
+
+
+cdef Py_ssize_t wrong_label(const Call *call, Py_ssize_t n, const int64_t *labels, const real *weight) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        if (labels[i] < 0 or labels[i] >= call.classes) and (not call.weighted or weight[i] != 0):
+            return i
+    return -1
+
+
+cdef void weigh_classes(const Call *call, Py_ssize_t n, const int64_t *labels, real *weight) noexcept nogil:
+    # The whole weight of a row: class_weight of its label in it.
+    cdef Py_ssize_t i
+    for i in range(n):
+        if weight[i] != 0 and 0 <= labels[i] < call.classes:
+            weight[i] *= (<const real *>call.class_weight)[labels[i]]
+
+
+cdef void survey_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) noexcept nogil:
+    # What must be known before anything is written: labels out of range, the rows that count, the sum of their weights.
+    cdef const Call *call = <const Call *>call_
+    cdef fb_buffers buffers
+    cdef int64_t *labels = <int64_t *>buffers.y
+    cdef fb_lanes lanes
+    cdef Py_ssize_t start = chunk * call.chunk, n = min(call.chunk, call.rows - start), found = -1, padded
+    padded = (n + FB_LANES - 1) & -FB_LANES
+    memset(&lanes, 0, sizeof(lanes))
+    partial.wrong = -1
+    partial.count = row_inputs(call, start, n, labels, &buffers)
+    if call.has_labels:
+        if call.size == sizeof(float):
+            found = wrong_label[float](call, n, labels, <float *>buffers.weight)
+        else:
+            found = wrong_label[double](call, n, labels, <double *>buffers.weight)
+        if found >= 0:
+            partial.wrong = start + found
+        elif call.class_weight != NULL and call.weighted:
+            if call.size == sizeof(float):
+                weigh_classes[float](call, n, labels, <float *>buffers.weight)
+            else:
+                weigh_classes[double](call, n, labels, <double *>buffers.weight)
+    if call.weighted:
+        memset(<char *>buffers.weight + n * call.size, 0, (padded - n) * call.size)
+        call.kernels.add(padded, buffers.weight, &lanes)
+    partial.sum = fb_sum_lanes(&lanes)
+
+
+cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char *memory, fb_buffers *buffers,
+                         fb_lanes *lanes) noexcept nogil:
+    # The rows start .. start + n. memory holds what is not direct of logits, targets, gradient and probabilities.
+    cdef Py_ssize_t first = start * call.classes, elements = n * call.classes, bytes = elements * call.size, found
+    cdef Py_ssize_t padded = (n + FB_LANES - 1) & -FB_LANES
+    cdef fb_rows rows
+    memset(&rows, 0, sizeof(rows))
+    rows.rows = n
+    rows.classes = call.classes
+    rows.smoothing = call.smoothing
+    rows.scale = call.scale
+    rows.class_weight = call.class_weight
+    if call.has_labels:
+        rows.labels = <const int64_t *>buffers.y
+    row_inputs(call, start, n, <int64_t *>buffers.y, buffers)
+    if call.weighted:
+        rows.weight = buffers.weight
+
+    rows.x = take(&call.x, first, elements, elements, memory, call.size)
+    if rows.x == memory:
+        memory += bytes
+    if not call.has_labels:
+        rows.targets = take(&call.targets, first, elements, elements, memory, call.size)
+        if rows.targets == memory:
+            memory += bytes
+    if call.grad.data != NULL:
+        rows.grad = call.grad.data + first * call.size if call.grad.direct else memory
+        if not call.grad.direct:
+            memory += bytes
+    if call.proba.data != NULL:
+        rows.proba = call.proba.data + first * call.size if call.proba.direct else memory
+        if not call.proba.direct:
+            memory += bytes
+    rows.scratch = memory
+    rows.loss = buffers.loss
+
+    found = call.kernels.cross_entropy(&rows)
+    memset(<char *>rows.loss + n * call.size, 0, (padded - n) * call.size)
+    call.kernels.add(padded, rows.loss, lanes)
+
+    if call.loss.data != NULL:
+        transfer(&call.loss, start, n, <char *>rows.loss, call.size)
+    if call.grad.data != NULL and not call.grad.direct:
+        transfer(&call.grad, first, elements, <char *>rows.grad, call.size)
+    if call.proba.data != NULL and not call.proba.direct:
+        transfer(&call.proba, first, elements, <char *>rows.proba, call.size)
+    return start + found if found >= 0 else -1
+
+
+cdef enum:
+    NO_MEMORY = -2
+
+
+cdef void run_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) noexcept nogil:
+    cdef const Call *call = <const Call *>call_
+    cdef fb_buffers buffers
+    cdef fb_lanes lanes
+    cdef Py_ssize_t start = chunk * call.chunk, n = min(call.chunk, call.rows - start)
+    cdef Py_ssize_t parts = (not call.x.direct) + (not call.has_labels and not call.targets.direct)
+    cdef Py_ssize_t row = call.classes * call.size, bytes
+    parts += (call.grad.data != NULL and not call.grad.direct) + (call.proba.data != NULL and not call.proba.direct)
+    bytes = parts * n * row
+    if call.grad.data == NULL and call.proba.data == NULL:
+        bytes += row  # one row, for exp(x - max)
+    cdef char *memory = NULL
+    memset(&lanes, 0, sizeof(lanes))
+    partial.wrong = -1
+    partial.count = 0
+    if bytes > 0:
+        memory = <char *>malloc(bytes)
+        if memory == NULL:
+            partial.count = NO_MEMORY
+            partial.sum.sum = partial.sum.lost = 0
+            return
+    partial.wrong = run_rows(call, start, n, memory, &buffers, &lanes)
+    free(memory)
+    partial.sum = fb_sum_lanes(&lanes)
+
+
+cdef int execute(Call *call, Run run, int threads, Partial *total) except -1:
+    # Rows in chunks: whole vectors of rows where there are many, so that the order of a sum is fixed.
+    cdef Py_ssize_t elements = call.rows * call.classes
+    call.chunk = min(max(CHUNK // max(call.classes, 1), 1), <Py_ssize_t>FB_BLOCK)
+    if call.chunk > FB_LANES:
+        call.chunk &= -FB_LANES
+    if call.rows <= call.chunk and elements <= RELEASE_FROM:
+        run(call, 0, total)
+    else:
+        run_chunks(run, call, (call.rows + call.chunk - 1) // call.chunk, threads if elements >= PARALLEL_FROM else 1,
+                   total)
+    if total.count < 0:
+        raise MemoryError
+    return 0
+
+
+# ---- the ways in -----------------------------------------------------------------------------------------------------
+
+cdef int bad_label(object labels, Py_ssize_t index, Py_ssize_t classes) except -1:
+    place = position(index, labels.shape)
+    value = labels[place]
+    if labels.dtype.kind == "f" and not value == np.floor(value):
+        raise ValueError(f"targets: expected class labels that are whole numbers, got {value} at position {place}")
+    raise IndexError(f"targets: expected class labels in [0, {classes}), got {value} at position {place}")
+
+
+cdef object finish(const Call *call, const Partial *total, double denominator):
+    cdef double value = fb_sum_value(total.sum)
+    return value / denominator if denominator != 0 else NAN
+
+
+cdef void absent(Call *call) noexcept:
+    call.weight.data = call.where.data = call.loss.data = call.grad.data = call.proba.data = NULL
+    call.class_weight = NULL
+    call.weighted = call.has_ignore = False
+    call.smoothing = 0
+
+
+cdef bint is_plain(object x, object y, object out) noexcept:
+    # Whether these are contiguous, aligned arrays in native byte order, labels of one dimension fewer, apart in memory.
+    cdef int d
+    cdef char *start
+    cdef char *other
+    if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y)):
+        return False
+    cdef cnp.ndarray x_array = x, y_array = y, g
+    cdef int ndim = cnp.PyArray_NDIM(x_array), code = cnp.PyArray_TYPE(x_array)
+    if not ((code == cnp.NPY_FLOAT or code == cnp.NPY_DOUBLE) and cnp.PyArray_ISCARRAY_RO(x_array)
+            and cnp.PyArray_ISCARRAY_RO(y_array) and cnp.PyArray_SIZE(x_array) > 0
+            and cnp.PyArray_NDIM(y_array) == ndim - 1 and cnp.PyArray_ISINTEGER(y_array)):
+        return False
+    for d in range(ndim - 1):
+        if cnp.PyArray_DIM(x_array, d) != cnp.PyArray_DIM(y_array, d):
+            return False
+    if out is None:
+        return True
+    if not cnp.PyArray_CheckExact(out):
+        return False
+    g = out
+    if not (cnp.PyArray_TYPE(g) == code and cnp.PyArray_ISCARRAY(g) and cnp.PyArray_NDIM(g) == ndim):
+        return False
+    for d in range(ndim):
+        if cnp.PyArray_DIM(x_array, d) != cnp.PyArray_DIM(g, d):
+            return False
+    start = <char *>cnp.PyArray_DATA(g)
+    for array in (x_array, y_array):
+        other = <char *>cnp.PyArray_DATA(array)
+        if start < other + cnp.PyArray_NBYTES(array) and other < start + cnp.PyArray_NBYTES(g):
+            return False
+    return True
+
+
+cdef object plain_call(bint want_grad, cnp.ndarray x, cnp.ndarray y, bint mean, object out, object num_threads):
+    cdef Call call
+    cdef Partial total
+    cdef double denominator
+    cdef int ndim = cnp.PyArray_NDIM(x), threads
+    cdef object value
+    absent(&call)
+    call.kernels = kernels_for(dtype_code(x))
+    call.size = cnp.PyArray_ITEMSIZE(x)
+    call.classes = cnp.PyArray_DIM(x, ndim - 1)
+    call.rows = cnp.PyArray_SIZE(y)
+    call.has_labels = True
+    describe_input(&call.x, x, call.kernels, False)
+    describe_labels(&call.targets, y)
+    threads = threads_for_call(num_threads) if cnp.PyArray_SIZE(x) >= PARALLEL_FROM or num_threads is not None else 1
+    execute(&call, survey_chunk, threads, &total)
+    if total.wrong >= 0:
+        bad_label(y, total.wrong, call.classes)
+    denominator = call.rows if mean else 1
+    call.scale = 1 / denominator
+    if want_grad:
+        if out is None:
+            out = cnp.PyArray_EMPTY(ndim, cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
+        describe_output(&call.grad, out, call.kernels)
+    execute(&call, run_chunk, threads, &total)
+    if total.wrong >= 0:  # another thread changed it meanwhile
+        bad_label(y, total.wrong, call.classes)
+    value = finish(&call, &total, denominator)
+    return (value, out) if want_grad else value
+
+
+cdef object general_call(bint want_grad, object x_given, object y_given, object axis_given, object sample_weight,
+                         object class_weight, object label_smoothing, object ignore_index, object where,
+                         object reduction, object normalizer, object out, object loss_out, object proba_out,
+                         object num_threads):
+    cdef Call call
+    cdef Partial total
+    cdef int threads = threads_for_call(num_threads), axis
+    cdef double denominator = 1
+
+    if reduction not in ("none", "sum", "mean", "weighted_mean"):
+        raise ValueError(f"reduction: expected 'none', 'sum', 'mean' or 'weighted_mean', got {reduction!r}")
+    cdef double given_denominator = as_normalizer(normalizer, reduction) if normalizer is not None else 0
+
+    absent(&call)
+    cdef cnp.ndarray x = as_logits(x_given, "logits"), y = as_values(y_given, "targets"), classes_weights = None
+    cdef cnp.ndarray weight = None, mask = None
+    cdef tuple x_shape = (<object>x).shape
+    if not x_shape:
+        raise ValueError("logits: expected at least one dimension, that of the classes, got a 0-d array")
+    try:
+        axis = operator.index(axis_given)
+    except TypeError:
+        raise TypeError(f"axis: expected an integer, got {type(axis_given).__name__}") from None
+    if not -len(x_shape) <= axis < len(x_shape):
+        raise ValueError(f"axis: expected one in [{-len(x_shape)}, {len(x_shape)}), the axes of logits, got {axis}")
+    if axis < 0:
+        axis += len(x_shape)
+    cdef tuple row_shape = x_shape[:axis] + x_shape[axis + 1:]
+    call.classes = x_shape[axis]
+    call.rows = np.prod(row_shape, dtype=np.intp)
+    if call.classes == 0 and call.rows > 0:
+        raise ValueError(f"logits: expected at least one class along axis {axis}, got shape {x_shape}")
+
+    # the targets: labels, or as many dimensions as the logits and one probability for each of them
+    call.has_labels = cnp.PyArray_NDIM(y) < len(x_shape)
+    if call.has_labels:
+        y = broadcast(y, "targets", row_shape, "logits without axis")
+    elif cnp.PyArray_NDIM(y) > len(x_shape) or cnp.PyArray_DIM(y, axis) != call.classes:
+        raise ValueError(f"targets: expected class labels of shape {row_shape}, or probabilities of shape {x_shape}, "
+                         f"got shape {(<object>y).shape}")
+    else:
+        y = broadcast(y, "targets", x_shape, "logits")
+    if ignore_index is not None:
+        if not call.has_labels:
+            raise ValueError(f"ignore_index: expected None with targets that are probabilities, got {ignore_index!r}")
+        try:
+            call.ignore_index = operator.index(ignore_index)
+        except (TypeError, OverflowError):
+            raise TypeError(f"ignore_index: expected None or an integer, got {ignore_index!r}") from None
+        call.has_ignore = True
+    if sample_weight is not None:
+        weight = broadcast(as_values(sample_weight, "sample_weight"), "sample_weight", row_shape, "logits without axis")
+    if where is not None:
+        mask = broadcast(as_mask(where), "where", row_shape, "logits without axis")
+
+    real = np.dtype(np.float32 if dtype_code(x) == FB_F32 else np.float64)
+    call.smoothing = as_fraction(label_smoothing, "label_smoothing")
+    if class_weight is not None:
+        classes_weights = as_values(class_weight, "class_weight")
+        if (<object>classes_weights).shape != (call.classes,):
+            raise ValueError(f"class_weight: expected shape ({call.classes},), one weight a class, "
+                             f"got {(<object>classes_weights).shape}")
+        classes_weights = np.array(classes_weights, real, order="C")  # a copy, which no other thread changes
+        call.class_weight = cnp.PyArray_DATA(classes_weights)
+
+    grad = as_output(out, "out", x_shape) if out is not None else None
+    losses = as_output(loss_out, "loss_out", row_shape) if loss_out is not None else None
+    proba = as_output(proba_out, "proba_out", x_shape) if proba_out is not None else None
+    inputs = [("logits", x), ("targets", y), ("sample_weight", weight), ("where", mask)]
+    overwrites = separate(inputs, [("out", grad), ("loss_out", losses), ("proba_out", proba)])
+    (_, x), (_, y), (_, weight), (_, mask) = inputs
+
+    call.kernels = kernels_for(dtype_code(x))
+    call.size = real.itemsize
+    describe_input(&call.x, np.moveaxis(x, axis, -1), call.kernels, False)
+    if call.has_labels:
+        describe_labels(&call.targets, y)
+    else:
+        describe_input(&call.targets, np.moveaxis(y, axis, -1), call.kernels, False)
+        call.targets.direct = call.targets.direct and not overwrites
+    if weight is not None:
+        describe_input(&call.weight, weight, call.kernels, False)
+    if mask is not None:
+        describe_input(&call.where, mask, call.kernels, False)
+    call.weighted = (weight is not None or mask is not None or call.has_ignore
+                     or (reduction == "weighted_mean" and classes_weights is not None and call.has_labels))
+
+    # bad labels before anything is written, and the denominator, which the gradient carries
+    execute(&call, survey_chunk, threads, &total)
+    if total.wrong >= 0:
+        bad_label(y, total.wrong, call.classes)
+    if reduction == "mean" or (reduction == "weighted_mean" and not call.weighted):
+        denominator = total.count
+    elif reduction == "weighted_mean":
+        denominator = fb_sum_value(total.sum)
+    if normalizer is not None:
+        denominator = given_denominator
+    call.scale = 1 / denominator if denominator != 0 else 0
+
+    if want_grad:
+        if grad is None:
+            grad = np.empty(x_shape, real)
+        describe_output(&call.grad, np.moveaxis(grad, axis, -1), call.kernels)
+    if losses is None and reduction == "none":
+        losses = np.empty(row_shape, real)
+    if losses is not None:
+        describe_output(&call.loss, losses, call.kernels)
+    if proba is not None:
+        describe_output(&call.proba, np.moveaxis(proba, axis, -1), call.kernels)
+
+    execute(&call, run_chunk, threads, &total)
+    if total.wrong >= 0:  # another thread changed it meanwhile
+        bad_label(y, total.wrong, call.classes)
+    value = losses if reduction == "none" else finish(&call, &total, denominator)
+    return (value, grad) if want_grad else value
+
+
+cdef inline bint is_zero(object value) noexcept:
+    return type(value) is float and <double>value == 0
+
+
+cdef inline bint is_minus_one(object value) noexcept:
+    return type(value) is int and value == -1
+
+
+def cross_entropy(logits, targets, *, axis=-1, sample_weight=None, class_weight=None, label_smoothing=0.0,
+                  ignore_index=None, where=None, reduction="mean", normalizer=None, loss_out=None, proba_out=None,
+                  num_threads=None):
+    """Softmax cross-entropy of logits.
+
+    ``-log softmax(x)[y]``, or with probabilities ``-sum(y * log softmax(x))``.
+
+    Parameters
+    ----------
+    logits : array_like
+        One score a class along `axis`. float32 and float64 are computed as they are, integers as float64.
+    targets : array_like
+        With fewer dimensions than `logits`: class labels in [0, C), integers or floats that are whole numbers, of the
+        shape of `logits` without `axis`. With as many: one row of probabilities a row of `logits`, which need not sum
+        to 1.
+    axis : int, default -1
+        The axis of the classes.
+    sample_weight : array_like, optional
+        Multiplies the loss of each row; broadcasts against the shape of `logits` without `axis`, may be negative. A row
+        of weight 0 contributes exactly 0, whatever it holds.
+    class_weight : array_like, optional
+        Shape (C,): multiplies the loss of each class. With it, torch's "mean" is ``reduction="weighted_mean"``.
+    label_smoothing : float, default 0.0
+        In [0, 1]: targets become ``y (1 - s) + s / C``.
+    ignore_index : int, optional
+        Rows with this label are left out. torch's default is -100; here it is to leave nothing out.
+    where : array_like of bool, optional
+        Rows that are False are left out, whatever they hold; broadcasts as `sample_weight`.
+    reduction : {"none", "sum", "mean", "weighted_mean"}, default "mean"
+        "mean" divides by the number of rows that are not left out; "weighted_mean" by the sum of their weights, that of
+        the label's class included: torch's "mean" with `class_weight`, which the plain "mean" here is not.
+    normalizer : float, optional
+        A positive number that replaces the denominator of a mean.
+    loss_out : ndarray, optional
+        Array of the shape of `logits` without `axis`, float32 or float64, that also receives what
+        ``reduction="none"`` returns.
+    proba_out : ndarray, optional
+        Array of the shape of `logits`, float32 or float64, that also receives their softmax.
+    num_threads : int, optional
+        For this call; by default what `get_num_threads` says.
+
+    Returns
+    -------
+    float or ndarray
+        The reduced loss, or with ``reduction="none"`` the loss of each row.
+
+    Raises
+    ------
+    TypeError
+        An argument of the wrong kind or dtype.
+    ValueError
+        A wrong shape or value.
+    IndexError
+        A label outside [0, C), with its position. Nothing has been written then.
+    """
+    if (sample_weight is None and class_weight is None and ignore_index is None and where is None and normalizer is None
+            and loss_out is None and proba_out is None and is_minus_one(axis) and is_zero(label_smoothing)
+            and (reduction == "mean" or reduction == "sum") and is_plain(logits, targets, None)):
+        return plain_call(False, logits, targets, reduction == "mean", None, num_threads)
+    return general_call(False, logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index, where,
+                        reduction, normalizer, None, loss_out, proba_out, num_threads)
+
+
+def cross_entropy_value_and_grad(logits, targets, *, axis=-1, sample_weight=None, class_weight=None,
+                                 label_smoothing=0.0, ignore_index=None, where=None, reduction="mean", normalizer=None,
+                                 out=None, loss_out=None, proba_out=None, num_threads=None):
+    """Softmax cross-entropy of logits, and its gradient with respect to them.
+
+    ``softmax(x) - y`` is the gradient of one row, computed without that subtraction.
+
+    Parameters
+    ----------
+    logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index, where, reduction, normalizer, \
+loss_out, proba_out, num_threads
+        As in `cross_entropy`. With `class_weight`, torch's "mean" is ``reduction="weighted_mean"``.
+    out : ndarray, optional
+        Array of the shape of `logits`, float32 or float64, that receives the gradient; may be `logits`.
+
+    Returns
+    -------
+    loss : float or ndarray
+        As `cross_entropy` returns it.
+    grad : ndarray
+        The gradient of that loss (with ``reduction="none"``, of each row), of the dtype of `logits`; `out` if given.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        As in `cross_entropy`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbce as fb
+    >>> loss, grad = fb.cross_entropy_value_and_grad(np.array([[0.0, 0.0, 0.0]]), [1])
+    >>> round(loss, 6), grad.round(6).tolist()
+    (1.098612, [[0.333333, -0.666667, 0.333333]])
+    """
+    if (sample_weight is None and class_weight is None and ignore_index is None and where is None and normalizer is None
+            and loss_out is None and proba_out is None and is_minus_one(axis) and is_zero(label_smoothing)
+            and (reduction == "mean" or reduction == "sum") and is_plain(logits, targets, out)):
+        return plain_call(True, logits, targets, reduction == "mean", out, num_threads)
+    return general_call(True, logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index, where,
+                        reduction, normalizer, out, loss_out, proba_out, num_threads)

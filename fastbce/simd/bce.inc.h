@@ -1,0 +1,68 @@
+/* Binary cross-entropy, one element, as in SPEC section 3. a is the weight of the negative term, b of the positive:
+ * 1 - y and y, or these with smoothing and pos_weight in them. */
+
+/* loss = (a + b) log1p(t) + (x >= 0 ? a : b) |x| and d/dx = (x >= 0 ? a - b t : a t - b) / (1 + t), t = exp(-|x|).
+ *
+ * Error, a hard target: loss 0.89 ULP, gradient 0.81 ULP (float). The sum, 1 + t and the quotient keep what their
+ * rounding loses, so only the last operation of each rounds. */
+FB_INLINE REAL FN(bce_logits_loss)(REAL x, FN(pair) t, REAL a, REAL b, REAL a_plus_b)
+{
+    const REAL coefficient = x >= 0 ? a : b;
+    const REAL linear = coefficient == 0 ? 0 : coefficient * FABS(x); /* 0 for an infinite logit that is right */
+    const FN(pair) log1p_t = FN(log1p_unit)(t, 1 / (1 + t.high));
+    const REAL curve = a_plus_b * log1p_t.high;
+    const REAL sum = linear + curve;
+    const REAL part = sum - linear;
+    const REAL lost = (linear - (sum - part)) + (curve - part);
+    return sum == (REAL)INFINITY ? sum : sum + FMA(a_plus_b, log1p_t.low, lost);
+}
+
+FB_INLINE REAL FN(bce_logits_grad)(REAL x, FN(pair) t, REAL a, REAL b)
+{
+    const REAL constant = x >= 0 ? a : -b, slope = x >= 0 ? -b : a;
+    const REAL u = t.high < (REAL)0x1p-62 ? 0 : t.high; /* no subnormal products */
+    const REAL denominator = 1 + t.high;
+    const REAL denominator_low = (u - (denominator - 1)) + t.low;
+    const REAL inverse = 1 / denominator;
+    const REAL numerator = FMA(slope, t.high, constant);
+    const REAL quotient = numerator * inverse;
+    const REAL remainder = FMA(-quotient, denominator_low, FMA(-quotient, denominator, numerator));
+    return FMA(FMA(slope, t.low, remainder), inverse, quotient);
+}
+
+
+/* loss = -(a max(log1p(-p), -100) + b max(log p, -100)); limits: 1 for torch's two limits, 0 for clipped p.
+ * Error, a hard target: 0.7 ULP (float). */
+FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, int limits)
+{
+    const REAL q = 1 - p, q_low = (1 - q) - p;
+    REAL positive = 0 - FN(log_near)(p, p - 1, 0);
+    /* q_low / q: where q_low is not 0, p < 1/2 and 3 terms of 1 / (1 - p) are enough */
+    REAL negative = 0 - FN(log_near)(q, -p, q_low * FMA(p, 1 + p, 1));
+    if (limits) {
+        positive = positive > 100 ? 100 : positive;
+        negative = negative > 100 ? 100 : negative;
+    } else { /* clipping may round to 0 or 1: then a term may be infinite, and one of weight 0 is still 0 */
+        positive = b == 0 ? 0 : p == 0 ? (REAL)INFINITY : positive;
+        negative = a == 0 ? 0 : q == 0 ? (REAL)INFINITY : negative;
+    }
+    const REAL loss = FMA(a, negative, b * positive);
+    return p == p ? loss : p;
+}
+
+/* d/dp = (a p - b (1 - p)) / max(p (1 - p), 1e-12) = a / (1 - p) - b / p where the limit does not hold.
+ * Error, a hard target: 0.6 ULP (float). */
+FB_INLINE REAL FN(bce_probs_grad)(REAL p, REAL a, REAL b, int limits)
+{
+    const REAL q = 1 - p, q_low = (1 - q) - p;
+    const REAL floor = (REAL)1e-12;
+    const int floored = limits && p * q < floor;
+    const REAL negative_rounded = (floored ? p : 1) / (floored ? floor : q);
+    const REAL positive = (floored ? q : 1) / (floored ? floor : p);
+    const int exact = floored || q_low == 0;
+    const REAL remainder = FMA(-negative_rounded, q, 1) - negative_rounded * q_low;
+    const REAL negative = exact ? negative_rounded : FMA(remainder, negative_rounded, negative_rounded);
+    if (limits)
+        return FMA(a, negative, -(b * positive));
+    return (a == 0 ? 0 : a * negative) - (b == 0 ? 0 : b * positive);
+}

@@ -1,0 +1,121 @@
+/* The block loops of the binary losses. Each is written once, inlined for the four cases weighted x want_grad.
+ *
+ * exp comes in a loop of its own: half the chain of dependent operations, so twice as many elements are under way in
+ * the CPU at once (1.5 times faster, measured). */
+
+/* What an element counts for: the two terms' weights a and b, and the weight of the whole. */
+typedef struct {
+    REAL a, b, weight;
+} FN(terms);
+
+FB_INLINE FN(terms) FN(element_terms)(const fb_block *block, int64_t i, int weighted)
+{
+    const REAL y = ((const REAL *)block->y)[i];
+    FN(terms) terms = {1 - y, y, 1};
+    if (weighted) {
+        const REAL smoothing = (REAL)block->smoothing;
+        terms.a = FMA(1 - y, 1 - smoothing, smoothing / 2);
+        terms.b = ((const REAL *)block->pos_weight)[i] * FMA(y, 1 - smoothing, smoothing / 2);
+        terms.weight = ((const REAL *)block->weight)[i];
+    }
+    return terms;
+}
+
+FB_INLINE REAL FN(weigh)(REAL weight, REAL value, int weighted)
+{
+    return !weighted ? value : weight == 0 ? 0 : weight * value + 0; /* + 0: no negative zero */
+}
+
+/* Positive, as an integer, if value is outside [0, 1] and counts; also for some NaN: the caller looks closer. */
+FB_INLINE SIGNED_BITS FN(outside_unit)(REAL value, REAL weight)
+{
+    const REAL excess = weight == 0 ? 0 : value * (value - 1);
+    return (SIGNED_BITS)FN(to_bits)(excess);
+}
+
+FB_INLINE REAL FN(clip)(REAL x, REAL low, REAL high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+FB_INLINE int FN(bce_logits_loop)(const fb_block *block, int weighted, int want_grad)
+{
+    const int64_t n = block->n & -FB_LANES; /* says that there is no tail */
+    const REAL *x = block->x, *y = block->y;
+    REAL *loss = block->loss, *grad = block->grad;
+    const REAL scale = (REAL)block->scale;
+    REAL high[FB_BLOCK] FB_ALIGNED, low[FB_BLOCK] FB_ALIGNED;
+    SIGNED_BITS outside = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        const FN(pair) t = FN(exp_pair)(-FABS(x[i]), 0);
+        high[i] = t.high;
+        low[i] = t.low;
+    }
+    FB_INDEPENDENT
+    for (int64_t i = 0; i < n; i++) {
+        const FN(pair) t = {high[i], low[i]};
+        const FN(terms) w = FN(element_terms)(block, i, weighted);
+        const SIGNED_BITS excess = FN(outside_unit)(y[i], w.weight);
+        outside = excess > outside ? excess : outside;
+        const REAL value = FN(bce_logits_loss)(x[i], t, w.a, w.b, weighted ? w.a + w.b : 1);
+        const REAL slope = want_grad ? FN(bce_logits_grad)(x[i], t, w.a, w.b) : 0;
+        loss[i] = FN(weigh)(w.weight, value, weighted);
+        if (want_grad)
+            grad[i] = FN(weigh)(w.weight, slope, weighted) * scale;
+    }
+    return outside > 0;
+}
+
+FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weighted, int want_grad, int limits)
+{
+    const int64_t n = block->n & -FB_LANES; /* says that there is no tail */
+    const REAL *x = block->x, *y = block->y;
+    REAL *loss = block->loss, *grad = block->grad;
+    const REAL scale = (REAL)block->scale, low = (REAL)block->clip_low, high = (REAL)block->clip_high;
+    SIGNED_BITS outside = 0;
+
+    FB_INDEPENDENT
+    for (int64_t i = 0; i < n; i++) {
+        const FN(terms) w = FN(element_terms)(block, i, weighted);
+        const SIGNED_BITS excess_y = FN(outside_unit)(y[i], w.weight), excess_x = FN(outside_unit)(x[i], w.weight);
+        outside = excess_y > outside ? excess_y : outside;
+        outside = excess_x > outside ? excess_x : outside;
+        const REAL p = limits ? x[i] : FN(clip)(x[i], low, high);
+        const REAL value = FN(bce_probs_loss)(p, w.a, w.b, limits);
+        const REAL slope = want_grad ? FN(bce_probs_grad)(p, w.a, w.b, limits) : 0;
+        const REAL kept = limits || p == x[i] || x[i] != x[i] ? slope : 0; /* clipping is flat */
+        loss[i] = FN(weigh)(w.weight, value, weighted);
+        if (want_grad)
+            grad[i] = FN(weigh)(w.weight, kept, weighted) * scale;
+    }
+    return outside > 0;
+}
+
+static int FN(bce_logits)(const fb_block *block)
+{
+    if (block->weight)
+        return block->grad ? FN(bce_logits_loop)(block, 1, 1) : FN(bce_logits_loop)(block, 1, 0);
+    return block->grad ? FN(bce_logits_loop)(block, 0, 1) : FN(bce_logits_loop)(block, 0, 0);
+}
+
+static int FN(bce_probs)(const fb_block *block)
+{
+    if (block->clip_low >= 0) /* the caller brings weights with it */
+        return block->grad ? FN(bce_probs_loop)(block, 1, 1, 0) : FN(bce_probs_loop)(block, 1, 0, 0);
+    if (block->weight)
+        return block->grad ? FN(bce_probs_loop)(block, 1, 1, 1) : FN(bce_probs_loop)(block, 1, 0, 1);
+    return block->grad ? FN(bce_probs_loop)(block, 0, 1, 1) : FN(bce_probs_loop)(block, 0, 0, 1);
+}
+
+static void FN(sigmoid)(int64_t n, const void *x_, void *proba_)
+{
+    const REAL *x = x_;
+    REAL *proba = proba_;
+
+    FB_INDEPENDENT
+    for (int64_t i = 0; i < n; i++) { /* the gradient for target 0 */
+        const FN(pair) t = FN(exp_pair)(-FABS(x[i]), 0);
+        proba[i] = FN(bce_logits_grad)(x[i], t, 1, 0);
+    }
+}

@@ -1,0 +1,27 @@
+/* The small loops around a kernel: leaving elements out, and finding the one that is wrong. */
+
+/* weight = 0 where `where` is 0 */
+static void FN(mask)(int64_t n, const void *where_, void *weight_)
+{
+    const REAL *where = where_;
+    REAL *weight = weight_;
+    for (int64_t i = 0; i < n; i++)
+        weight[i] = where[i] == 0 ? 0 : weight[i];
+}
+
+static void FN(fill)(int64_t n, double value, void *to_)
+{
+    REAL *to = to_;
+    for (int64_t i = 0; i < n; i++)
+        to[i] = (REAL)value;
+}
+
+/* The first element that counts and lies outside [0, 1], or -1. NaN is not outside. */
+static int64_t FN(outside)(int64_t n, const void *values_, const void *weight_)
+{
+    const REAL *values = values_, *weight = weight_;
+    for (int64_t i = 0; i < n; i++)
+        if ((values[i] < 0 || values[i] > 1) && (!weight || weight[i] != 0))
+            return i;
+    return -1;
+}

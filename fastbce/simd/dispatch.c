@@ -1,0 +1,24 @@
+#include "dispatch.h"
+
+#include <stddef.h>
+
+extern const fb_isa fb_isa_generic, fb_isa_avx2, fb_isa_avx512, fb_isa_neon;
+
+/* __builtin_cpu_supports asks CPUID, and XGETBV whether the system saves the registers. */
+const fb_isa *fb_isa_supported(int i)
+{
+    const fb_isa *supported[4] = {&fb_isa_generic};
+    int count = 1;
+#ifdef __x86_64__
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+        supported[count++] = &fb_isa_avx2;
+        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
+            supported[count++] = &fb_isa_avx512;
+    }
+#elif defined(__aarch64__)
+    supported[count++] = &fb_isa_neon;
+#endif
+    return i >= 0 && i < count ? supported[i] : NULL;
+}

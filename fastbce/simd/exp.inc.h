@@ -1,0 +1,46 @@
+/* exp(x) for x <= 0, as a high and a low part.
+ *
+ * Method: x = k ln 2 + r with |r| <= ln(2)/2, so exp(x) = 2^k (1 + r + r^2 q(r)). k ln 2 is subtracted with an fma and
+ * leaves r exact; what is left of ln 2 comes back, times exp(r), with the low part.
+ * Domain: all x <= 0, -inf and NaN included. Subnormal results are rounded once.
+ * Error of high + low, in ULP of the high part: 0.1 (x > EXP_TINY); below, the low part is 0 and the error 0.7. */
+
+typedef struct {
+    REAL high, low;
+} FN(pair);
+
+FB_INLINE BITS FN(to_bits)(REAL x)
+{
+    BITS bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+FB_INLINE REAL FN(from_bits)(BITS bits)
+{
+    REAL x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+/* exp(x + x_low) */
+FB_INLINE FN(pair) FN(exp_pair)(REAL x, REAL x_low)
+{
+    const REAL a = x < (REAL)EXP_CUT ? (REAL)EXP_CUT : x; /* NaN stays */
+    const REAL shifted = FMA(a, (REAL)1.4426950408889634, ROUND_MAGIC);
+    const REAL k = shifted - ROUND_MAGIC;
+    const REAL r = FMA(k, -LN2, a);
+    const REAL r_low = FMA(k, -LN2_REST, x_low);
+    const REAL r2 = r * r;
+    const REAL one_r = 1 + r;
+    const REAL curve = r2 * FN(exp_tail)(r, r2);
+    const REAL rest = FMA(r_low, one_r + curve, curve);
+    const REAL low = (r - (one_r - 1)) + rest;
+    const REAL high = one_r + low;
+    const REAL high_low = (one_r - high) + low;
+    /* 2^k in two steps: the first is normal for every k, the second rounds the subnormal ones. */
+    const BITS exponent = (FN(to_bits)(shifted) << MANTISSA_BITS) + ((BITS)(EXPONENT_BIAS + 64) << MANTISSA_BITS);
+    const REAL scale = FN(from_bits)(exponent) * (REAL)0x1p-64;
+    const FN(pair) result = {high * scale, a < EXP_TINY ? 0 : high_low * scale};
+    return result;
+}

@@ -1,0 +1,102 @@
+/* All kernels for one dtype and one instruction set, and the table of them. float64 comes first: float32 uses it. */
+
+#include "exp.inc.h"
+#include "log.inc.h"
+
+#include "bce.inc.h"
+#include "bce_block.inc.h"
+#include "check.inc.h"
+#include "sum.inc.h"
+
+#include "softmax.inc.h"
+
+#include "cross_entropy.inc.h"
+
+#define FB_SOURCE int8_t
+#define FB_SOURCE_NAME i8
+#include "load.inc.h"
+#define FB_SOURCE uint8_t
+#define FB_SOURCE_NAME u8
+#include "load.inc.h"
+#define FB_SOURCE int16_t
+#define FB_SOURCE_NAME i16
+#include "load.inc.h"
+#define FB_SOURCE uint16_t
+#define FB_SOURCE_NAME u16
+#include "load.inc.h"
+#define FB_SOURCE int32_t
+#define FB_SOURCE_NAME i32
+#include "load.inc.h"
+#define FB_SOURCE uint32_t
+#define FB_SOURCE_NAME u32
+#include "load.inc.h"
+#define FB_SOURCE int64_t
+#define FB_SOURCE_NAME i64
+#include "load.inc.h"
+#define FB_SOURCE uint64_t
+#define FB_SOURCE_NAME u64
+#include "load.inc.h"
+#define FB_SOURCE uint16_t
+#define FB_SOURCE_NAME f16
+#define FB_WIDEN(stored) fb_half(stored)
+#include "load.inc.h"
+#define FB_SOURCE float
+#define FB_SOURCE_NAME f32
+#include "load.inc.h"
+#define FB_SOURCE double
+#define FB_SOURCE_NAME f64
+#include "load.inc.h"
+#define FB_SOURCE long double
+#define FB_SOURCE_NAME longdouble
+#include "load.inc.h"
+
+#define FB_TARGET float
+#define FB_TARGET_NAME f32
+#include "store.inc.h"
+#define FB_TARGET double
+#define FB_TARGET_NAME f64
+#include "store.inc.h"
+
+static const fb_kernels FN(kernels) = {
+    .load =
+        {
+            [FB_BOOL] = FN(load_u8),
+            [FB_I8] = FN(load_i8),
+            [FB_U8] = FN(load_u8),
+            [FB_I16] = FN(load_i16),
+            [FB_U16] = FN(load_u16),
+            [FB_I32] = FN(load_i32),
+            [FB_U32] = FN(load_u32),
+            [FB_I64] = FN(load_i64),
+            [FB_U64] = FN(load_u64),
+            [FB_F16] = FN(load_f16),
+            [FB_F32] = FN(load_f32),
+            [FB_F64] = FN(load_f64),
+            [FB_LONGDOUBLE] = FN(load_longdouble),
+        },
+    .load_targets =
+        {
+            [FB_BOOL] = FN(load_targets_u8),
+            [FB_I8] = FN(load_targets_i8),
+            [FB_U8] = FN(load_targets_u8),
+            [FB_I16] = FN(load_targets_i16),
+            [FB_U16] = FN(load_targets_u16),
+            [FB_I32] = FN(load_targets_i32),
+            [FB_U32] = FN(load_targets_u32),
+            [FB_I64] = FN(load_targets_i64),
+            [FB_U64] = FN(load_targets_u64),
+            [FB_F16] = FN(load_targets_f16),
+            [FB_F32] = FN(load_targets_f32),
+            [FB_F64] = FN(load_targets_f64),
+            [FB_LONGDOUBLE] = FN(load_targets_longdouble),
+        },
+    .store = {[FB_F32] = FN(store_f32), [FB_F64] = FN(store_f64)},
+    .bce_logits = FN(bce_logits),
+    .bce_probs = FN(bce_probs),
+    .sigmoid = FN(sigmoid),
+    .mask = FN(mask),
+    .fill = FN(fill),
+    .add = FN(add),
+    .outside = FN(outside),
+    .cross_entropy = FN(cross_entropy),
+};

@@ -1,0 +1,47 @@
+/* Reading one dtype, FB_SOURCE, as the type computed in. Included once a dtype. FB_WIDEN, if defined, makes a number of
+ * what is stored. */
+
+#ifndef FB_WIDEN
+#define FB_WIDEN(stored) stored
+#endif
+
+FB_INLINE REAL FN(FB_CAT(read_, FB_SOURCE_NAME))(const char *at, int swapped, int targets)
+{
+    FB_SOURCE stored;
+    memcpy(&stored, at, sizeof stored); /* any alignment */
+    if (swapped)
+        fb_reverse(&stored, sizeof stored);
+    const __typeof__(FB_WIDEN(stored)) value = FB_WIDEN(stored);
+    if (targets) /* what is out of range must not be rounded into it */
+        return value > 1 ? 2 : value < 0 ? -1 : (REAL)value;
+    return (REAL)value;
+}
+
+FB_INLINE void FN(FB_CAT(read_all_, FB_SOURCE_NAME))(int64_t n, const char *restrict from, int64_t stride, int swapped,
+                                                     REAL *restrict to, int targets)
+{
+    const int64_t size = sizeof(FB_SOURCE);
+    if (swapped)
+        for (int64_t i = 0; i < n; i++)
+            to[i] = FN(FB_CAT(read_, FB_SOURCE_NAME))(from + i * stride, 1, targets);
+    else if (stride == size)
+        for (int64_t i = 0; i < n; i++)
+            to[i] = FN(FB_CAT(read_, FB_SOURCE_NAME))(from + i * size, 0, targets);
+    else
+        for (int64_t i = 0; i < n; i++)
+            to[i] = FN(FB_CAT(read_, FB_SOURCE_NAME))(from + i * stride, 0, targets);
+}
+
+static void FN(FB_CAT(load_, FB_SOURCE_NAME))(int64_t n, const char *from, int64_t stride, int swapped, void *to)
+{
+    FN(FB_CAT(read_all_, FB_SOURCE_NAME))(n, from, stride, swapped, to, 0);
+}
+
+static void FN(FB_CAT(load_targets_, FB_SOURCE_NAME))(int64_t n, const char *from, int64_t stride, int swapped, void *to)
+{
+    FN(FB_CAT(read_all_, FB_SOURCE_NAME))(n, from, stride, swapped, to, 1);
+}
+
+#undef FB_SOURCE
+#undef FB_SOURCE_NAME
+#undef FB_WIDEN

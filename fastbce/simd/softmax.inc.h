@@ -1,0 +1,81 @@
+/* Softmax of one row, in pieces of a block: its maximum, exp(x - maximum) and the sum of these. */
+
+/* What a row comes to. */
+typedef struct {
+    REAL max;
+    double rest;  /* the sum of exp(x - max) over all classes but one that reaches max */
+    int64_t ties; /* how many reach it */
+} FN(softmax);
+
+/* The largest of n values. A NaN is returned or passed over: exp(NaN - max) brings it back.
+ *
+ * As integers: flipping the other bits of a negative float makes the order of the bits that of the values, and an
+ * integer maximum vectorises without -ffast-math. */
+FB_INLINE REAL FN(row_max)(int64_t n, const REAL *x)
+{
+    const SIGNED_BITS flip = (SIGNED_BITS)((BITS)-1 >> 1);
+    SIGNED_BITS best = -flip - 1;
+    for (int64_t i = 0; i < n; i++) {
+        const SIGNED_BITS bits = (SIGNED_BITS)FN(to_bits)(x[i]);
+        const SIGNED_BITS key = bits < 0 ? bits ^ flip : bits;
+        best = key > best ? key : best;
+    }
+    return FN(from_bits)((BITS)(best < 0 ? best ^ flip : best));
+}
+
+/* e = exp(x - max), and -1 where x is max: a class of its own, which the sum leaves out. e may be x; n is a multiple of
+ * FB_LANES. Returns how many reach max. Error of e: 0.7 ULP; what rounding x - max loses is carried. */
+FB_INLINE int64_t FN(exp_piece)(int64_t n_, const REAL *x, REAL max, REAL *e)
+{
+    const int64_t n = n_ & -FB_LANES;
+    SIGNED_BITS ties = 0;
+    FB_INDEPENDENT
+    for (int64_t i = 0; i < n; i++) {
+        const REAL difference = x[i] - max;
+        const REAL part = difference - x[i];
+        const REAL lost = (x[i] - (difference - part)) - (max + part);
+        const int tie = x[i] == max;
+        const REAL low = difference < (REAL)EXP_CUT ? 0 : lost; /* inf - inf */
+        const REAL value = FN(exp_pair)(difference, low).high;
+        ties += tie;
+        e[i] = tie ? -1 : value;
+    }
+    return ties;
+}
+
+/* The same for a row of any length, and its sum. */
+FB_INLINE FN(softmax) FN(exp_row)(int64_t n, const REAL *x, REAL *e)
+{
+    FN(softmax) row = {FN(row_max)(n, x), 0, 0};
+    fb_lanes lanes = {{0}, {0}};
+    REAL padded[FB_BLOCK] FB_ALIGNED;
+
+    for (int64_t start = 0; start < n; start += FB_BLOCK) {
+        const int64_t left = n - start < FB_BLOCK ? n - start : FB_BLOCK;
+        const int64_t whole = left & -FB_LANES;
+        row.ties += FN(exp_piece)(whole, x + start, row.max, e + start);
+        FN(add_loop)(whole, e + start, &lanes, 1);
+        if (whole < left) {
+            const int64_t tail = left - whole;
+            for (int i = 0; i < FB_LANES; i++)
+                padded[i] = (REAL)-INFINITY;
+            memcpy(padded, x + start + whole, (size_t)tail * sizeof(REAL));
+            row.ties += FN(exp_piece)(FB_LANES, padded, row.max, padded);
+            FN(add_loop)(FB_LANES, padded, &lanes, 1);
+            memcpy(e + start + whole, padded, (size_t)tail * sizeof(REAL));
+        }
+    }
+    row.rest = fb_sum_value(fb_sum_lanes(&lanes)) + (double)(row.ties - 1);
+    /* No limit exists where all are -inf, or where two are inf. (Padding adds ties to the former.) */
+    if (row.max != row.max || row.max == (REAL)-INFINITY || (row.max == (REAL)INFINITY && row.ties > 1))
+        row.rest = (double)NAN;
+    return row;
+}
+
+/* out = |e| factor; out may be e */
+FB_INLINE void FN(scale_row)(int64_t n, const REAL *e, REAL factor, REAL *out)
+{
+    FB_INDEPENDENT
+    for (int64_t i = 0; i < n; i++)
+        out[i] = FABS(e[i]) * factor;
+}

@@ -1,0 +1,39 @@
+/* The end of a sum: 16 lanes to one number, and numbers to their sum, with what rounding took kept beside it. */
+#ifndef FASTBCE_SUM_H
+#define FASTBCE_SUM_H
+
+#include <math.h>
+
+#include "kernels.h"
+
+typedef struct {
+    double sum, lost;
+} fb_sum;
+
+/* Add value, exactly: Knuth's two-sum. */
+static inline void fb_sum_add(fb_sum *total, double value)
+{
+    const double sum = total->sum + value;
+    const double part = sum - total->sum;
+    total->lost += (total->sum - (sum - part)) + (value - part);
+    total->sum = sum;
+}
+
+/* The lanes in order. */
+static inline fb_sum fb_sum_lanes(const fb_lanes *lanes)
+{
+    fb_sum total = {0, 0};
+    for (int lane = 0; lane < FB_LANES; lane++) {
+        fb_sum_add(&total, lanes->sum[lane]);
+        total.lost += lanes->lost[lane];
+    }
+    return total;
+}
+
+/* The sum rounded once. What was lost is nan when a term is infinite: the infinity is the sum. */
+static inline double fb_sum_value(fb_sum total)
+{
+    return isfinite(total.sum) ? total.sum + total.lost : total.sum;
+}
+
+#endif

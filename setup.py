@@ -1,0 +1,79 @@
+"""Build the extension modules. Metadata is in pyproject.toml.
+
+No instruction-set flag appears here: the files fastbce/simd/isa_*.c each open their own, and which one runs is decided
+when the package is imported.
+"""
+
+import glob
+import os
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+# The kernels are written so that these are enough to vectorise them. Results do not depend on the last two: nothing
+# reads errno or the exception flags. Never -ffast-math.
+FLAGS = ["-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+
+KERNELS = ["dispatch", "labels", "isa_generic", "isa_avx2", "isa_avx512", "isa_neon"]
+
+OPENMP_PROGRAM = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+
+
+def openmp_flags(compiler):
+    """Return the flags (compile, link) with which this compiler builds and links OpenMP, or none."""
+    candidates = [(["-fopenmp"], ["-fopenmp"])]
+    if sys.platform == "darwin":
+        candidates.append((["-Xpreprocessor", "-fopenmp"], ["-lomp"]))
+    with tempfile.TemporaryDirectory() as folder:
+        source = os.path.join(folder, "openmp.c")
+        with open(source, "w") as file:
+            file.write(OPENMP_PROGRAM)
+        for compile_flags, link_flags in candidates:
+            command = [*compiler.compiler_so, *compile_flags, source, "-o", os.path.join(folder, "openmp"), *link_flags]
+            try:
+                if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+                    return compile_flags, link_flags
+            except OSError:
+                break
+    return [], []
+
+
+class BuildExt(build_ext):
+    def build_extensions(self):
+        compile_flags, link_flags = openmp_flags(self.compiler)
+        if not compile_flags:
+            print("fastbce: this compiler has no OpenMP; everything will run on one thread", file=sys.stderr)
+        for extension in self.extensions:
+            extension.extra_compile_args = FLAGS + compile_flags
+            extension.extra_link_args = link_flags
+        self.parallel = self.parallel or os.cpu_count()
+        super().build_extensions()
+
+
+def extension(name, sources=()):
+    return Extension(
+        f"fastbce.{name}",
+        [f"fastbce/{name}.pyx", *sources],
+        include_dirs=["fastbce", np.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+        depends=[*glob.glob("fastbce/simd/*"), *glob.glob("fastbce/*.pxd")],
+    )
+
+
+setup(
+    cmdclass={"build_ext": BuildExt},
+    ext_modules=cythonize(
+        [
+            extension("_arrays", [f"fastbce/simd/{name}.c" for name in KERNELS]),
+            extension("_bce"),
+            extension("_cross_entropy"),
+            extension("_threads"),
+        ],
+        compiler_directives={"language_level": 3, "cdivision": True, "embedsignature": True},
+    ),
+)
