@@ -1,0 +1,92 @@
+# Every task of this project, each from a fresh clone: Python >= 3.11, make and a C compiler are enough.
+# Everything is installed into .venv; a stamp in it stands for each step that is done and up to date.
+
+PYTHON ?= python3 python3.13 python3.12 python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+WITHIN := PATH="$(CURDIR)/$(BIN):$$PATH"
+ASV    := $(WITHIN) asv --config asv_bench/asv.conf.json
+
+CYTHON_FILES := $(wildcard fastbce/*.pyx fastbce/*.pxd)
+C_FILES      := $(wildcard fastbce/simd/*.c fastbce/simd/*.h)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.SUFFIXES:
+.PHONY: help demo test test-all test-peers lint format bench bench-check build clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(VENV)/.built $(VENV)/.group-demo ## train on flights, tumours and digits; prints a table, writes demo.png
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.built $(VENV)/.group-test ## run the tests (ARGS="-k name" to choose)
+	$(BIN)/python -m pytest $(ARGS)
+
+test-all: $(VENV)/.built $(VENV)/.group-test ## run the slow tests too
+	$(BIN)/python -m pytest -m "" $(ARGS)
+
+test-peers: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-peers ## install torch, jax, ... and compare with them too
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.built $(VENV)/.group-lint ## check style and types: Python, stubs, Cython, C
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest --concise --allowlist .ci/stubtest_allowlist.txt --ignore-unused-allowlist fastbce
+	$(WITHIN) cython-lint $(CYTHON_FILES)
+	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+
+format: $(VENV)/.group-lint ## rewrite Python and C in the project's style
+	$(BIN)/ruff check --fix --exit-zero
+	$(BIN)/ruff format
+	$(BIN)/clang-format -i $(C_FILES)
+
+bench: $(VENV)/.group-bench ## measure the last commit with asv, one round (BENCH=regex to choose)
+	@grep -qs "\"$$(uname -n)\":" ~/.asv-machine.json || $(ASV) machine --yes
+	$(ASV) run --attribute rounds=1 $(if $(BENCH),--bench '$(BENCH)') HEAD
+
+bench-check: $(VENV)/.built $(VENV)/.group-bench ## import and check the benchmarks without running them
+	$(ASV) check --environment existing:$(CURDIR)/$(BIN)/python
+
+build: $(VENV)/.built ## compile the package into the work tree and install it, editable, into .venv
+
+clean: ## remove everything that was built or installed
+	rm -rf $(VENV) .asv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -f fastbce/*.so $(patsubst %.pyx,%.c,$(wildcard fastbce/*.pyx))
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- set-up ---------------------------------------------------------------------------------------------
+
+# The first interpreter of the list that is new enough and has what a build in a virtual environment takes.
+USABLE := import ensurepip, os, sys, sysconfig, venv; \
+          header = os.path.join(sysconfig.get_path("include"), "Python.h"); \
+          sys.exit(sys.version_info < (3, 11) or not os.path.exists(header))
+
+$(VENV)/.pip:
+	@for python in $(PYTHON); do \
+	    if $$python -c '$(USABLE)' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	    echo "make: no usable Python among: $(PYTHON)" >&2; \
+	    echo "Needed: Python 3.11 or newer with venv, ensurepip and Python.h (on Debian: python3-dev, python3-venv)." >&2; \
+	    echo "To name one: make PYTHON=/path/to/python ..." >&2; \
+	    exit 1; \
+	fi; \
+	echo "creating $(VENV) with $$found ($$($$found -c 'import sys; print(sys.version.split()[0])'))"; \
+	$$found -m venv --clear $(VENV)
+	@$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/.group-%: pyproject.toml $(VENV)/.pip
+	@echo "installing the dependency group '$*' into $(VENV)"
+	@$(PIP) install --group $*
+	@touch $@
+
+$(VENV)/.built: setup.py pyproject.toml $(CYTHON_FILES) $(C_FILES) $(VENV)/.group-build
+	@echo "building fastbce"
+	@PYTHONWARNINGS=ignore $(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
