@@ -1,0 +1,60 @@
+"""A fixed set of calls whose results are compared between instruction sets, each in a process of its own.
+
+``python calls.py FILE`` writes all results to FILE.
+"""
+
+import sys
+
+import numpy as np
+from cases import everything, inputs
+
+SHAPES = [(1,), (7,), (16,), (31,), (513,), (33, 3), (41, 10), (7, 129), (3, 1000), (2000, 2), (20_011,)]
+
+
+def awkward_logits(function, dtype):
+    """What is close to where formulas change, results that are subnormal, infinities."""
+    wide = 110 if dtype == np.float32 else 750
+    rng = np.random.default_rng(11)
+    info = np.finfo(dtype)
+    if function == "bce":
+        exponents = rng.uniform(info.minexp - info.nmant, 0, 3000)
+        near = np.exp2(exponents / 2) * np.exp2(exponents / 2)
+        parts = [np.linspace(0, 1, 3001), near, 1 - np.exp2(-rng.uniform(0, info.nmant, 3000)), [0, 1]]
+    else:
+        huge = np.exp2(rng.uniform(-100, 100, 500))
+        parts = [rng.uniform(-wide, wide, 9000), rng.normal(size=3000), huge, -huge, [0, np.inf, -np.inf]]
+        parts.append([info.max, -info.max, info.tiny, info.smallest_subnormal, -0.0])
+    return np.concatenate([np.asarray(part, dtype) for part in parts])
+
+
+def calls():
+    """Name, function, first argument, targets, options."""
+    for function in ("bce", "bce_with_logits", "cross_entropy"):
+        for dtype in (np.float32, np.float64):
+            for soft in (False, True):
+                for shape in SHAPES:
+                    if function == "cross_entropy" and len(shape) == 1:
+                        continue
+                    first, targets = inputs(function, shape, dtype, soft=soft)
+                    name = f"{function}-{dtype.__name__}-{'soft' if soft else 'hard'}-{shape}"
+                    yield name, function, first, targets, {"reduction": "sum"}
+                    yield name + "-smooth", function, first, targets, {"label_smoothing": 0.1}
+                    yield name + "-strided", function, first[::-1], targets[::-1], {"sample_weight": 0.3}
+            first = awkward_logits(function, dtype)
+            for target in (0, 1):
+                rows, targets = first, np.full(first.size, target)
+                if function == "cross_entropy":
+                    rows = np.stack([first, np.zeros_like(first), first / 2], axis=1)
+                name = f"{function}-{dtype.__name__}-awkward-{target}"
+                yield name, function, rows, targets, {"reduction": "none"}
+
+
+def results():
+    """Everything each call returns, by name."""
+    for name, function, first, targets, options in calls():
+        for part, value in everything(function, first, targets, **options).items():
+            yield f"{name}-{part}", np.asarray(value)
+
+
+if __name__ == "__main__":
+    np.savez(sys.argv[1], **dict(results()))

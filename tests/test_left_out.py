@@ -1,0 +1,122 @@
+"""Section 4: NaN stays in its row; what is left out, or has no weight, may hold anything at all."""
+
+import math
+
+import numpy as np
+import pytest
+from cases import assert_same_bits, each, everything, inputs, loss_of, losses_shape, same_bits
+
+INF, NAN = math.inf, math.nan
+
+
+# --- NaN ----------------------------------------------------------------------------------------------------
+
+
+def with_nan(function, soft, dtype):
+    """Calls in which element or row 5 has a NaN, by the argument that holds it, and the same without."""
+    shape = (9, 4) if function == "cross_entropy" else (600,)
+    first, targets = inputs(function, shape, dtype, soft=soft)
+    elements = losses_shape(function, shape)
+    broken = first.copy()
+    broken[5 if function != "cross_entropy" else (5, 2)] = NAN
+    yield "first", (broken, targets, {}), (first, targets, {})
+    if soft:
+        broken = targets.copy()
+        broken[5 if function != "cross_entropy" else (5, 2)] = NAN
+        yield "targets", (first, broken, {}), (first, targets, {})
+    weight = np.ones(elements, dtype)
+    broken = weight.copy()
+    broken[5] = NAN
+    yield "sample_weight", (first, targets, {"sample_weight": broken}), (first, targets, {})
+    if function != "cross_entropy":
+        targets = targets.copy()
+        targets[5] = 1
+        yield "pos_weight", (first, targets, {"pos_weight": broken}), (first, targets, {})
+    elif not soft:
+        targets = np.array([0, 1, 2, 0, 1, 3, 0, 1, 2])
+        class_weight = np.ones(4, dtype)
+        class_weight[3] = NAN
+        yield "class_weight", (first, targets, {"class_weight": class_weight}), (first, targets, {})
+
+
+def test_nan_stays_in_its_row(function, dtype, soft, lay):
+    for name, (first, targets, options), plain in with_nan(function, soft, dtype):
+        options = {key: lay(value) for key, value in options.items()}
+        results = each(function, lay(first), lay(targets), **options)
+        expected = each(function, plain[0], plain[1])
+        assert np.isnan(results["losses"][5]), name
+        assert np.isnan(results["grad"][5]).all(), name
+        for key in ("losses", "grad"):
+            assert same_bits(np.delete(results[key], 5, 0), np.delete(expected[key], 5, 0)), (name, key)
+        for reduction in ("sum", "mean", "weighted_mean"):
+            assert math.isnan(loss_of(function)(lay(first), lay(targets), reduction=reduction, **options)), (
+                name
+            )
+
+
+# --- what is left out ---------------------------------------------------------------------------------------
+
+GARBAGE = {
+    "bce": [NAN, INF, -INF, -1.0, 2.0, -1e30],
+    "bce_with_logits": [NAN, INF, -INF, 3e38],
+    "cross_entropy": [NAN, INF, -INF, 3e38],
+}
+BAD_TARGETS = {
+    "hard": np.array([-1, 2, 127, -128, 2**62, -(2**63)]),
+    "unsigned": np.array([2, 255, 2**63, 2**64 - 1], np.uint64),
+    "float": np.array([-1.0, 7.5, NAN, INF, -INF, 1e300]),
+}
+
+
+def left_out_calls(function, dtype):
+    """Pairs of calls that differ only in elements that are left out, or have no weight."""
+    shape = (24, 5) if function == "cross_entropy" else (24,)
+    first, targets = inputs(function, shape, dtype)
+    out = np.arange(24) % 3 == 1
+    weight = np.where(out, 0.0, np.linspace(0.5, 2, 24))
+    few = np.arange(24) < 17
+    ways = [{"where": ~out}, {"sample_weight": weight}, {"sample_weight": weight, "where": few}]
+    for value in GARBAGE[function]:
+        broken = np.where(out.reshape(out.shape + (1,) * (first.ndim - 1)), dtype(value), first)
+        for way in ways:
+            yield (first, targets, way), (broken, targets, way)
+        if function == "cross_entropy":
+            ignored = np.where(out, 77, targets)
+            yield (first, ignored, {"ignore_index": 77}), (broken, ignored, {"ignore_index": 77})
+    for bad in BAD_TARGETS.values():
+        broken = targets.astype(bad.dtype)
+        broken[out] = np.resize(bad, out.sum())
+        for way in ways:
+            yield (first, targets, way), (first, broken, way)
+    for value in (NAN, INF, -INF):
+        broken = np.where(out, value, 1.5)
+        yield (
+            (first, targets, {"sample_weight": 1.5, "where": ~out}),
+            (first, targets, {"sample_weight": broken, "where": ~out}),
+        )
+
+
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean", "weighted_mean"])
+def test_what_is_left_out_may_hold_anything(function, dtype, lay, reduction):
+    left_out = np.arange(24) % 3 == 1
+    for plain, broken in left_out_calls(function, dtype):
+        first, targets, options = broken
+        options = {name: lay(value) if np.ndim(value) else value for name, value in options.items()}
+        results = everything(function, lay(first), lay(targets), reduction=reduction, **options)
+        expected = everything(function, plain[0], plain[1], reduction=reduction, **plain[2])
+        # Probabilities are those of the garbage.
+        results.pop("proba", None), expected.pop("proba", None)
+        assert_same_bits(results, expected)
+        assert not results["grad"][left_out].any()
+        assert not results["losses"][left_out].any()
+        assert not np.signbit(results["losses"][left_out]).any()
+
+
+def test_probabilities_of_what_is_left_out(dtype, lay):
+    first = np.array([NAN, INF, -INF, 0.0, 1.0], dtype)
+    proba = np.empty(5, dtype)
+    loss_of("bce_with_logits")(lay(first), np.zeros(5), where=False, proba_out=proba)
+    np.testing.assert_allclose(proba, [NAN, 1, 0, 0.5, 1 / (1 + math.exp(-1))], rtol=4 * np.finfo(dtype).eps)
+    rows, proba = np.array([[NAN, 0], [INF, 0], [0, -INF], [2, 2]], dtype), np.empty((4, 2), dtype)
+    loss_of("cross_entropy")(lay(rows), np.full(4, 9), where=False, proba_out=proba)
+    np.testing.assert_array_equal(proba, [[NAN, NAN], [1, 0], [1, 0], [0.5, 0.5]])

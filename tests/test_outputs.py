@@ -1,0 +1,223 @@
+"""Section 5, output: `out`, `loss_out` and `proba_out`, and what happens when arrays overlap: nothing."""
+
+import numpy as np
+import pytest
+from cases import WITH_LOGITS, everything, inputs, loss_of, losses_shape, same_bits, value_and_grad_of
+
+SHAPE = (40, 30)
+FLOATS = [np.float32, np.float64]
+
+
+def outputs_of(function):
+    return {"out": SHAPE, "loss_out": losses_shape(function, SHAPE)} | (
+        {"proba_out": SHAPE} if function in WITH_LOGITS else {}
+    )
+
+
+def results_by_output(results):
+    """What `everything` returns, under the names of the arguments that receive it."""
+    names = {"out": "grad", "loss_out": "losses", "proba_out": "proba"}
+    return {output: results[name] for output, name in names.items() if name in results}
+
+
+def strided(shape, dtype):
+    return np.full((*shape, 2), 77, dtype)[..., 1]
+
+
+def backwards(shape, dtype):
+    return np.full(shape, 77, dtype)[(slice(None, None, -1),) * len(shape)]
+
+
+def fortran(shape, dtype):
+    return np.full(shape, 77, dtype, order="F")
+
+
+def misaligned(shape, dtype):
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.frombuffer(bytearray(1 + size), np.uint8)[1:].view(dtype).reshape(shape)
+
+
+def plain(shape, dtype):
+    return np.full(shape, 77, dtype)
+
+
+@pytest.mark.parametrize("form", [plain, strided, backwards, fortran, misaligned])
+@pytest.mark.parametrize("out_dtype", FLOATS)
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+def test_each_output_is_filled(function, dtype, soft, form, out_dtype, reduction):
+    """With the values of a new array, rounded to its own dtype; the gaps in it are left alone."""
+    first, targets = inputs(function, SHAPE, dtype, soft=soft)
+    expected = results_by_output(everything(function, first, targets, reduction=reduction))
+    outputs = {name: form(shape, out_dtype) for name, shape in outputs_of(function).items()}
+    loss, grad = value_and_grad_of(function)(first, targets, reduction=reduction, **outputs)
+    assert grad is outputs["out"]
+    assert (loss is outputs["loss_out"]) == (reduction == "none")
+    for name, array in outputs.items():
+        assert same_bits(array, expected[name].astype(out_dtype)), name
+        if form is strided:
+            assert (array.base[..., 0] == 77).all()
+
+
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+def test_outputs_without_a_gradient(function, dtype, reduction):
+    first, targets = inputs(function, SHAPE, dtype)
+    expected = everything(function, first, targets, reduction=reduction)
+    losses = np.empty(losses_shape(function, SHAPE), dtype)
+    loss = loss_of(function)(first, targets, reduction=reduction, loss_out=losses)
+    assert (loss is losses) == (reduction == "none")
+    assert same_bits(losses, expected["losses"])
+    assert same_bits(loss, expected["loss"])
+    if function in WITH_LOGITS:
+        proba = np.empty(SHAPE, dtype)
+        assert same_bits(
+            loss_of(function)(first, targets, reduction=reduction, proba_out=proba), expected["loss"]
+        )
+        assert same_bits(proba, expected["proba"])
+
+
+def test_loss_out_holds_weighted_losses_that_are_not_averaged(function, dtype):
+    first, targets = inputs(function, SHAPE, dtype)
+    weight = np.linspace(0.5, 2, SHAPE[0]).reshape((-1,) if function == "cross_entropy" else (-1, 1))
+    losses = np.empty(losses_shape(function, SHAPE), dtype)
+    each = loss_of(function)(first, targets, sample_weight=weight, reduction="none")
+    for reduction in ("sum", "mean", "weighted_mean"):
+        losses[...] = 77
+        loss_of(function)(first, targets, sample_weight=weight, reduction=reduction, loss_out=losses)
+        assert same_bits(losses, each)
+
+
+def test_none_as_output(function, dtype):
+    """The same as not given."""
+    first, targets = inputs(function, SHAPE, dtype)
+    expected = value_and_grad_of(function)(first, targets)
+    loss, grad = value_and_grad_of(function)(first, targets, **dict.fromkeys(outputs_of(function)))
+    assert loss == expected[0]
+    assert same_bits(grad, expected[1])
+
+
+# --- overlap ------------------------------------------------------------------------------------------------
+
+
+def place(buffer, start, array, step=1):
+    """A copy of `array` inside `buffer`, from item `start` on; backwards with a step of -1."""
+    view = buffer[start : start + array.size][::step].reshape(array.shape)
+    view[...] = array
+    return view
+
+
+OFFSETS = [(0, 0, 1), (0, 0, -1), (5, 0, 1), (0, 5, 1), (0, 37, 1), (700, 0, 1), (0, 37, -1)]
+
+
+@pytest.mark.parametrize("offsets", OFFSETS, ids=str)
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_gradient_over_its_input(function, dtype, offsets, num_threads):
+    """`out` is the first argument, or lies across it, before, behind or backwards."""
+    shape = (2000, 30)
+    first, targets = inputs(function, shape, dtype)
+    expected = value_and_grad_of(function)(first, targets)
+    start_in, start_out, step = offsets
+    buffer = np.zeros(first.size + 1000, dtype)
+    out = buffer[start_out : start_out + first.size][::step].reshape(shape)
+    inside = place(buffer, start_in, first)
+    loss, grad = value_and_grad_of(function)(inside, targets, out=out, num_threads=num_threads)
+    assert grad is out
+    assert loss == expected[0]
+    assert same_bits(grad, expected[1])
+
+
+def outputs_and_inputs():
+    for function in ("bce", "bce_with_logits", "cross_entropy"):
+        per_class = "class_weight" if function == "cross_entropy" else "pos_weight"
+        for output in outputs_of(function):
+            for argument in ("first", "targets", "sample_weight", per_class):
+                yield function, output, argument
+
+
+@pytest.mark.parametrize(("function", "output", "argument"), list(outputs_and_inputs()))
+@pytest.mark.parametrize("shift", [0, 3, -3])
+def test_each_output_over_each_input(function, dtype, output, argument, shift):
+    first, targets = inputs(function, SHAPE, dtype, soft=True)
+    rng = np.random.default_rng(1)
+    arrays = {
+        "first": first,
+        "targets": targets,
+        "sample_weight": rng.uniform(1, 2, losses_shape(function, SHAPE)).astype(dtype),
+        "class_weight": rng.uniform(1, 2, SHAPE[-1:]).astype(dtype),
+        "pos_weight": rng.uniform(1, 2, SHAPE).astype(dtype),
+    }
+    del arrays["pos_weight" if function == "cross_entropy" else "class_weight"]
+    options = dict(arrays)
+    expected = everything(function, options.pop("first"), options.pop("targets"), **options)
+    buffer = np.zeros(first.size + 10, dtype)
+    shape = outputs_of(function)[output]
+    receiver = buffer[5 + shift :][: int(np.prod(shape))].reshape(shape)
+    options = arrays | {argument: place(buffer, 5, arrays[argument])}
+    loss, grad = value_and_grad_of(function)(
+        options.pop("first"), options.pop("targets"), **options, **{output: receiver}
+    )
+    assert loss == expected["loss"]
+    assert same_bits(grad, expected["grad"])
+    assert same_bits(receiver, results_by_output(expected)[output])
+
+
+def test_gradient_over_an_input_of_another_dtype(function, dtype):
+    """The items of the one are not at the places of the other's."""
+    other = np.float64 if dtype == np.float32 else np.float32
+    first, targets = inputs(function, SHAPE, dtype)
+    expected = value_and_grad_of(function)(first, targets)
+    buffer = np.zeros(first.size, np.float64)
+    inside = place(buffer.view(dtype), 0, first)
+    out = buffer.view(other)[: first.size].reshape(SHAPE)
+    loss, grad = value_and_grad_of(function)(inside, targets, out=out)
+    assert loss == expected[0]
+    assert same_bits(grad, expected[1].astype(other))
+
+
+def test_losses_over_labels_and_masks(dtype):
+    """Whatever their dtype: an output may lie in the memory of labels, or of a mask."""
+    first, labels = inputs("cross_entropy", (800, 7), dtype)
+    where = np.arange(800) % 5 > 0
+    expected = everything("cross_entropy", first, labels, where=where)
+    buffer = np.zeros(801, np.int64)
+    losses = buffer.view(np.float64)[1:]
+    loss_of("cross_entropy")(first, place(buffer, 0, labels), where=where, loss_out=losses)
+    assert same_bits(losses, expected["losses"].astype(np.float64))
+    buffer = np.zeros(8 * 801, bool)
+    losses = buffer.view(np.float64)[:800]
+    loss_of("cross_entropy")(first, labels, where=place(buffer, 100, where), loss_out=losses)
+    assert same_bits(losses, expected["losses"].astype(np.float64))
+
+
+def test_transposed_view_of_the_input(function, dtype):
+    """`out` is the same memory in another order."""
+    first, targets = inputs(function, (50, 50), dtype)
+    expected = value_and_grad_of(function)(first, targets)
+    loss, grad = value_and_grad_of(function)(first, targets, out=first.T)
+    assert loss == expected[0]
+    assert same_bits(grad, expected[1])
+
+
+def test_outputs_that_share_memory(function, dtype):
+    """A ValueError that names both, with nothing written."""
+    first, targets = inputs(function, SHAPE, dtype)
+    names = list(outputs_of(function))
+    for one, other in ((a, b) for a in names for b in names if a < b):
+        buffer = np.full(first.size + 1, 77, dtype)
+        arrays = {}
+        for start, name in enumerate((one, other)):
+            shape = outputs_of(function)[name]
+            arrays[name] = buffer[start:][: int(np.prod(shape))].reshape(shape)
+        with pytest.raises(ValueError, match=rf"(?s)(\b{one}\b.*\b{other}\b|\b{other}\b.*\b{one}\b)"):
+            value_and_grad_of(function)(first, targets, **arrays)
+        assert (buffer == 77).all()
+
+
+def test_outputs_side_by_side(dtype):
+    """Outputs whose items alternate share no memory."""
+    first, targets = inputs("bce_with_logits", (1200,), dtype)
+    expected = results_by_output(everything("bce_with_logits", first, targets))
+    buffer = np.zeros((1200, 3), dtype)
+    outputs = {name: buffer[:, k] for k, name in enumerate(expected)}
+    value_and_grad_of("bce_with_logits")(first, targets, **outputs)
+    for name, array in outputs.items():
+        assert same_bits(array, expected[name]), name

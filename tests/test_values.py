@@ -1,0 +1,243 @@
+"""Sections 1 to 3: every option with every other one, reductions and their denominators."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import reference
+from cases import WITH_LOGITS, inputs, loss_of, losses_shape, value_and_grad_of
+
+REDUCTIONS = ("none", "sum", "mean", "weighted_mean")
+# Rounding errors allowed, in units of the dtype's epsilon, of the size of the terms that are added up.
+ROUNDINGS = 16
+
+
+def assert_close(actual, expected, size, dtype, what):
+    """`actual` is `expected` but for a few roundings of the terms it is made of."""
+    actual = np.asarray(actual)
+    expected, size = (np.asarray(array).astype(np.longdouble) for array in (expected, size))
+    info = np.finfo(dtype)
+    slack = ROUNDINGS * (info.eps * size + info.smallest_subnormal)
+    with np.errstate(invalid="ignore"):
+        wrong = ~(abs(actual - expected) <= slack)
+    wrong &= ~((actual == expected) | (np.isnan(actual) & np.isnan(expected)))
+    assert actual.shape == expected.shape, what
+    assert not wrong.any(), (
+        f"{what} at {np.argwhere(wrong)[0]}: {actual[wrong][:5]} instead of {expected[wrong][:5]}"
+    )
+
+
+def check(function, first, targets, dtype, **options):
+    """Compare everything that a call returns, and every form of the call, with the reference."""
+    expected = getattr(reference, function)(first, targets, **options)
+    outputs = {"loss_out": np.empty(expected.losses.shape, dtype)}
+    if function in WITH_LOGITS:
+        outputs["proba_out"] = np.empty(np.shape(first), dtype)
+    loss, grad = value_and_grad_of(function)(first, targets, **options, **outputs)
+    alone = loss_of(function)(first, targets, **options)
+    assert_close(loss, expected.loss, expected.loss_size, dtype, "loss")
+    assert_close(alone, expected.loss, expected.loss_size, dtype, "loss without gradient")
+    assert_close(grad, expected.grad, expected.grad_size, dtype, "gradient")
+    assert_close(outputs["loss_out"], expected.losses, abs(expected.losses), dtype, "loss_out")
+    if function in WITH_LOGITS:
+        assert_close(outputs["proba_out"], expected.proba, abs(expected.proba), dtype, "proba_out")
+    if options.get("reduction", "mean") != "none":
+        assert type(loss) is float
+        assert type(alone) is float
+    assert grad.dtype == dtype
+    assert grad.flags.c_contiguous
+
+
+def maybe(rng, *values):
+    return values[rng.integers(len(values))]
+
+
+def draw_options(rng, function, shape, soft):
+    """Some of the options that this function takes, each with a value of some kind."""
+    axis = int(rng.integers(-len(shape), len(shape))) if function == "cross_entropy" else -1
+    elements = losses_shape(function, shape, axis)
+    weight = rng.uniform(0.25, 3, elements) * rng.choice([-1, 0, 1, 1, 1, 1], elements)
+    column = (elements[0],) + (1,) * (len(elements) - 1)
+    drawn = {
+        "sample_weight": maybe(rng, None, 2.5, weight, np.abs(weight[:1]), np.abs(weight[..., :1])),
+        "where": maybe(rng, None, None, True, rng.random(elements) < 0.7, rng.random(column) < 0.7),
+        "label_smoothing": maybe(rng, None, 0.0, 0.05, 0.3, 1.0),
+        "reduction": maybe(rng, *REDUCTIONS),
+    }
+    if drawn["reduction"] in ("mean", "weighted_mean"):
+        drawn["normalizer"] = maybe(rng, None, None, 37.5)
+    if function == "cross_entropy":
+        drawn["axis"] = axis
+        drawn["class_weight"] = maybe(rng, None, rng.uniform(0.1, 4, shape[axis]))
+        drawn["ignore_index"] = None if soft else maybe(rng, None, -100, 1)
+    else:
+        powers = rng.uniform(0, 4, shape)
+        drawn["pos_weight"] = maybe(rng, None, 0.0, 3.0, powers[0, 0], powers[:, :1], powers)
+    if function == "bce":
+        drawn["eps"] = maybe(rng, None, None, 1e-7, 0.1)
+    return {name: value for name, value in drawn.items() if value is not None}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_options_together(function, dtype, soft, seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(15):
+        shape = tuple(int(n) for n in rng.integers(2, 7, 3))
+        options = draw_options(rng, function, shape, soft)
+        axis = options.get("axis", -1)
+        first, targets = inputs(function, shape, dtype, soft=soft, seed=int(rng.integers(1 << 30)), axis=axis)
+        if options.get("ignore_index") == -100:
+            targets = np.where(rng.random(targets.shape) < 0.3, -100, targets)
+        check(function, first, targets, dtype, **options)
+
+
+@pytest.mark.parametrize("size", [1, 2, 15, 16, 17, 63, 511, 512, 513, 1025, 70_001])
+def test_every_length(function, dtype, soft, size):
+    """Lengths around those of vectors and blocks, and long enough for several threads."""
+    shape = (size // 3 + 1, 3) if function == "cross_entropy" else (size,)
+    first, targets = inputs(function, shape, dtype, soft=soft)
+    check(function, first, targets, dtype, reduction="none")
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 7, 16, 33, 64, 65, 511, 1000, 5003])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_every_number_of_classes(dtype, soft, n_classes, axis):
+    shape = [3, 2]
+    shape.insert(axis, n_classes)
+    first, targets = inputs("cross_entropy", tuple(shape), dtype, soft=soft, axis=axis)
+    check("cross_entropy", first, targets, dtype, axis=axis, label_smoothing=0.1)
+
+
+@pytest.mark.parametrize("eps", [1e-30, 1e-7, 0.01, 0.4])
+def test_clipped_probabilities(dtype, soft, eps):
+    """Both bounds are rounded to the dtype first; 1 - 1e-30 is 1, where the loss of a 0 is infinite."""
+    rng = np.random.default_rng(5)
+    low, high = dtype(eps), dtype(1 - eps)
+    ends = [0, 1, low, high, np.nextafter(low, dtype(0)), np.nextafter(high, dtype(1))]
+    probs = np.concatenate([np.repeat(np.array(ends, dtype), 2), rng.random(50).astype(dtype)])
+    targets = rng.random(probs.size).astype(dtype) if soft else np.arange(probs.size) % 2
+    check("bce", probs, targets, dtype, eps=eps, reduction="none")
+
+
+# --- numbers anyone can check by hand -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_binary_by_hand(dtype, reduction):
+    """Even odds: each loss is log 2. Weights 1 and 3, a pos_weight of 5 on the second."""
+    log2 = math.log(2)
+    expected = {
+        "none": ([log2, 15 * log2], [0.5, -7.5]),
+        "sum": (16 * log2, [0.5, -7.5]),
+        "mean": (8 * log2, [0.25, -3.75]),
+        "weighted_mean": (4 * log2, [0.125, -1.875]),
+    }[reduction]
+    options = {"sample_weight": [1.0, 3.0], "pos_weight": 5.0, "reduction": reduction}
+    for name, value, slope in (("bce_with_logits", 0.0, 1.0), ("bce", 0.5, 4.0)):
+        loss, grad = value_and_grad_of(name)(np.full(2, value, dtype), [0, 1], **options)
+        np.testing.assert_allclose(loss, expected[0], rtol=4 * np.finfo(dtype).eps)
+        np.testing.assert_allclose(grad, np.multiply(expected[1], slope), rtol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_class_weight_by_hand(dtype, soft):
+    """Two classes at even odds. Our mean divides by 2 rows; weighted_mean, torch's, by 1 + 3 for labels."""
+    targets = np.eye(2) if soft else np.array([0, 1])
+    options = {"class_weight": [1.0, 3.0]}
+    divisors = {"none": 1, "sum": 1, "mean": 2, "weighted_mean": 2 if soft else 4}
+    for reduction, divisor in divisors.items():
+        loss, grad = value_and_grad_of("cross_entropy")(
+            np.zeros((2, 2), dtype), targets, reduction=reduction, **options
+        )
+        losses = np.array([math.log(2), 3 * math.log(2)])
+        expected = losses if reduction == "none" else losses.sum() / divisor
+        np.testing.assert_allclose(loss, expected, rtol=4 * np.finfo(dtype).eps)
+        np.testing.assert_allclose(grad, np.array([[-0.5, 0.5], [1.5, -1.5]]) / divisor, rtol=1e-6)
+
+
+# --- denominators -------------------------------------------------------------------------------------------
+
+
+def nothing_left(function, dtype):
+    """Calls in which no element is left in."""
+    first, targets = inputs(function, (4, 3), dtype)
+    empty = (first[:0], targets[:0])
+    yield (*empty, {})
+    yield first, targets, {"where": False}
+    yield first, targets, {"where": np.zeros((4,) if function == "cross_entropy" else (4, 3), bool)}
+    if function == "cross_entropy":
+        yield first, np.full(4, -1), {"ignore_index": -1}
+
+
+@pytest.mark.parametrize(
+    ("reduction", "normalizer"),
+    [*((name, None) for name in REDUCTIONS), ("mean", 8.0), ("weighted_mean", 8.0)],
+)
+def test_nothing_left_in(function, dtype, reduction, normalizer):
+    for first, targets, options in nothing_left(function, dtype):
+        options |= {"reduction": reduction} | ({"normalizer": normalizer} if normalizer else {})
+        loss, grad = value_and_grad_of(function)(first, targets, **options)
+        alone = loss_of(function)(first, targets, **options)
+        assert grad.shape == first.shape
+        assert not grad.any()
+        for value in (loss, alone):
+            if reduction == "none":
+                assert value.shape == losses_shape(function, first.shape)
+                assert not value.any()
+            elif reduction == "sum" or normalizer:
+                assert value == 0.0
+                assert math.copysign(1, value) == 1
+            else:
+                assert math.isnan(value)
+
+
+def test_weights_that_are_all_zero(function, dtype):
+    """They count in mean's count, and leave weighted_mean nothing to divide by."""
+    first, targets = inputs(function, (4, 3), dtype)
+    expected = {"sum": 0.0, "mean": 0.0, "weighted_mean": math.nan}
+    for reduction, value in expected.items():
+        loss, grad = value_and_grad_of(function)(first, targets, sample_weight=0, reduction=reduction)
+        assert loss == value or (math.isnan(loss) and math.isnan(value)), reduction
+        assert not grad.any()
+    for reduction in ("mean", "weighted_mean"):
+        options = {"sample_weight": 0, "reduction": reduction, "normalizer": 2.0}
+        loss, grad = value_and_grad_of(function)(first, targets, **options)
+        assert loss == 0.0
+        assert not grad.any()
+
+
+def test_weights_that_cancel(function, dtype):
+    """Their sum is 0: weighted_mean is nan, its gradient 0; the sum is what it is."""
+    first, targets = inputs(function, (4, 3), dtype)
+    weight = np.array([1, -1, 2, -2.0]).reshape((4,) if function == "cross_entropy" else (4, 1))
+    loss, grad = value_and_grad_of(function)(first, targets, sample_weight=weight, reduction="weighted_mean")
+    assert math.isnan(loss)
+    assert not grad.any()
+    check(function, first, targets, dtype, sample_weight=weight, reduction="sum")
+
+
+def test_what_counts_in_the_mean(function, dtype):
+    """An element of weight 0 counts, one that is left out does not."""
+    first, targets = inputs(function, (6,) if function != "cross_entropy" else (6, 3), dtype)
+    weight, where = np.ones(6), np.ones(6, bool)
+    weight[:2], where[3:] = 0, False
+    for reduction, used in itertools.product(("mean", "weighted_mean"), (False, True)):
+        options = {"reduction": reduction, "sample_weight": weight} | ({"where": where} if used else {})
+        kept = slice(2, 3) if used else slice(2, 6)
+        count = {"mean": 3 if used else 6, "weighted_mean": 1 if used else 4}[reduction]
+        exact = getattr(reference, function)(first[kept], targets[kept], reduction="sum")
+        loss, grad = value_and_grad_of(function)(first, targets, **options)
+        assert_close(loss, exact.loss / count, exact.loss_size / count, dtype, options)
+        assert_close(grad[kept], exact.grad / count, exact.grad_size / count, dtype, options)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "weighted_mean"])
+@pytest.mark.parametrize("normalizer", [1, 64, 0.3, np.float32(7.5), np.int64(3)])
+def test_normalizer_replaces_the_denominator(function, dtype, reduction, normalizer):
+    first, targets = inputs(function, (8, 3), dtype)
+    weight = np.linspace(0.5, 2, 8).reshape((8,) if function == "cross_entropy" else (8, 1))
+    check(
+        function, first, targets, dtype,
+        reduction=reduction, normalizer=normalizer, sample_weight=weight,
+    )  # fmt: skip
