@@ -15,6 +15,9 @@
 #define FB_INLINE static inline __attribute__((always_inline))
 #define FB_ALIGNED __attribute__((aligned(64)))
 
+/* Rows that few_classes.inc.h takes at once. */
+enum { FB_TILE = 64 };
+
 /* Before a loop whose output may be its input, element for element: no iteration depends on another one. */
 #ifdef __clang__
 #define FB_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")

@@ -2,6 +2,8 @@
 
 #define FB_LOG1P FB_JOIN(log1p, f64, FB_ISA)
 
+#include "few_classes.inc.h"
+
 /* The targets of classes start .. start + n of a row, smoothing and class weights in them. */
 FB_INLINE void FN(target_piece)(const fb_rows *rows, int64_t row, int64_t label, int64_t start, int64_t n, REAL *t)
 {
@@ -75,6 +77,8 @@ static int64_t FN(cross_entropy)(const fb_rows *rows)
     REAL *losses = rows->loss;
     int64_t bad = -1;
 
+    if (!soft && classes <= FB_FEW_CLASSES && classes > 0)
+        return FN(few_classes)(rows);
     for (int64_t row = 0; row < rows->rows; row++) {
         const REAL *x = (const REAL *)rows->x + row * classes;
         REAL *grad = rows->grad ? (REAL *)rows->grad + row * classes : NULL;

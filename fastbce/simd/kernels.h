@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-enum { FB_BLOCK = 512, FB_LANES = 16 };
+enum { FB_BLOCK = 512, FB_LANES = 16, FB_FEW_CLASSES = 64 };
 
 /* The dtypes that are read. */
 enum fb_dtype { FB_BOOL, FB_I8, FB_U8, FB_I16, FB_U16, FB_I32, FB_U32, FB_I64, FB_U64, FB_F16, FB_F32, FB_F64, FB_LONGDOUBLE, FB_DTYPES };

@@ -23,20 +23,25 @@ FB_INLINE REAL FN(row_max)(int64_t n, const REAL *x)
     return FN(from_bits)((BITS)(best < 0 ? best ^ flip : best));
 }
 
+/* exp(x - max); what rounding x - max loses is carried. Error: 0.7 ULP. */
+FB_INLINE REAL FN(exp_difference)(REAL x, REAL max)
+{
+    const REAL difference = x - max;
+    const REAL part = difference - x;
+    const REAL lost = (x - (difference - part)) - (max + part);
+    return FN(exp_pair)(difference, difference < (REAL)EXP_CUT ? 0 : lost).high; /* lost is NaN for an infinite x */
+}
+
 /* e = exp(x - max), and -1 where x is max: a class of its own, which the sum leaves out. e may be x; n is a multiple of
- * FB_LANES. Returns how many reach max. Error of e: 0.7 ULP; what rounding x - max loses is carried. */
+ * FB_LANES. Returns how many reach max. */
 FB_INLINE int64_t FN(exp_piece)(int64_t n_, const REAL *x, REAL max, REAL *e)
 {
     const int64_t n = n_ & -FB_LANES;
     SIGNED_BITS ties = 0;
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
-        const REAL difference = x[i] - max;
-        const REAL part = difference - x[i];
-        const REAL lost = (x[i] - (difference - part)) - (max + part);
         const int tie = x[i] == max;
-        const REAL low = difference < (REAL)EXP_CUT ? 0 : lost; /* inf - inf */
-        const REAL value = FN(exp_pair)(difference, low).high;
+        const REAL value = FN(exp_difference)(x[i], max);
         ties += tie;
         e[i] = tie ? -1 : value;
     }

@@ -19,15 +19,20 @@ static inline void fb_sum_add(fb_sum *total, double value)
     total->sum = sum;
 }
 
-/* The lanes in order. */
+/* The lanes, in pairs: 8 sums of two, then 4, 2 and 1. */
 static inline fb_sum fb_sum_lanes(const fb_lanes *lanes)
 {
-    fb_sum total = {0, 0};
+    fb_sum part[FB_LANES];
     for (int lane = 0; lane < FB_LANES; lane++) {
-        fb_sum_add(&total, lanes->sum[lane]);
-        total.lost += lanes->lost[lane];
+        part[lane].sum = lanes->sum[lane];
+        part[lane].lost = lanes->lost[lane];
     }
-    return total;
+    for (int half = FB_LANES / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; lane++) {
+            fb_sum_add(&part[lane], part[lane + half].sum);
+            part[lane].lost += part[lane + half].lost;
+        }
+    return part[0];
 }
 
 /* The sum rounded once. What was lost is nan when a term is infinite: the infinity is the sum. */
