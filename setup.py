@@ -1,7 +1,7 @@
 """Build the extension modules. Metadata is in pyproject.toml.
 
-No instruction-set flag appears here: the files fastbce/simd/isa_*.c each open their own, and which one runs is decided
-when the package is imported.
+No instruction-set flag appears here: the files fastbce/simd/isa_*.c each open their own, and which one runs
+is decided when the package is imported.
 """
 
 import glob
@@ -15,8 +15,8 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-# The kernels are written so that these are enough to vectorise them. Results do not depend on the last two: nothing
-# reads errno or the exception flags. Never -ffast-math.
+# The kernels are written so that these are enough to vectorise them. Results do not depend on the last two:
+# nothing reads errno or the exception flags. Never -ffast-math.
 FLAGS = ["-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 
 KERNELS = ["dispatch", "labels", "isa_generic", "isa_avx2", "isa_avx512", "isa_neon"]
@@ -34,7 +34,8 @@ def openmp_flags(compiler):
         with open(source, "w") as file:
             file.write(OPENMP_PROGRAM)
         for compile_flags, link_flags in candidates:
-            command = [*compiler.compiler_so, *compile_flags, source, "-o", os.path.join(folder, "openmp"), *link_flags]
+            program = os.path.join(folder, "openmp")
+            command = [*compiler.compiler_so, *compile_flags, source, "-o", program, *link_flags]
             try:
                 if subprocess.run(command, capture_output=True, check=False).returncode == 0:
                     return compile_flags, link_flags

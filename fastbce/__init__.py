@@ -16,3 +16,11 @@ __all__ = [
     "show_config",
     "threads",
 ]
+
+
+def __getattr__(name):
+    if name == "__version__":  # read when asked for: it takes longer than the import
+        from importlib.metadata import version
+
+        return version("fastbce")
+    raise AttributeError(f"module 'fastbce' has no attribute {name!r}")

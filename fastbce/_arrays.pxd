@@ -111,7 +111,24 @@ cdef double as_fraction(object value, str name) except? -1.0
 cdef double as_normalizer(object value, str reduction) except? -1.0
 
 
-cdef inline void transfer(const Operand *operand, Py_ssize_t start, Py_ssize_t n, char *buffer, Py_ssize_t size) noexcept nogil:
+cdef inline bint same_shape(cnp.ndarray a, cnp.ndarray b, int ndim) noexcept:
+    # Of the first ndim axes.
+    cdef int d
+    for d in range(ndim):
+        if cnp.PyArray_DIM(a, d) != cnp.PyArray_DIM(b, d):
+            return False
+    return True
+
+
+cdef inline bint disjoint(cnp.ndarray a, cnp.ndarray b) noexcept:
+    # Of contiguous arrays.
+    cdef char *start_a = <char *>cnp.PyArray_DATA(a)
+    cdef char *start_b = <char *>cnp.PyArray_DATA(b)
+    return start_a + cnp.PyArray_NBYTES(a) <= start_b or start_b + cnp.PyArray_NBYTES(b) <= start_a
+
+
+cdef inline void transfer(const Operand *operand, Py_ssize_t start, Py_ssize_t n, char *buffer,
+                          Py_ssize_t size) noexcept nogil:
     # Elements start .. start + n, in C order, from the operand to the buffer, or back if it is an output.
     cdef Py_ssize_t coordinate[FB_MAX_DIMS]
     cdef Py_ssize_t index = start, run = n

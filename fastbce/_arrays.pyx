@@ -179,8 +179,8 @@ def _share(a, b):
 cdef bint separate(list inputs, list outputs) except -1:
     """Make the result as if nothing overlapped: copy the inputs that would be overwritten before they are read.
 
-    Both lists hold (name, array) or (name, None). An output that is an input, element for element, needs no copy. Returns
-    whether an output overwrites an input.
+    Both lists hold (name, array) or (name, None). An output that is an input, element for element, needs no copy.
+    Returns whether an output overwrites an input.
     """
     cdef bint overwrites = False
     arrays = [(name, array) for name, array in outputs if array is not None]
@@ -237,8 +237,8 @@ cdef void describe(Operand *operand, cnp.ndarray array, int own_code) noexcept:
             ndim += 1
     operand.ndim = max(ndim, 1)
     operand.step = operand.strides[0] if ndim > 0 else cnp.PyArray_ITEMSIZE(array)
-    operand.direct = (operand.ndim == 1 and operand.step == cnp.PyArray_ITEMSIZE(array) and dtype_code(array) == own_code
-                      and not operand.swapped and cnp.PyArray_ISALIGNED(array))
+    operand.direct = (operand.ndim == 1 and operand.step == cnp.PyArray_ITEMSIZE(array)
+                      and dtype_code(array) == own_code and not operand.swapped and cnp.PyArray_ISALIGNED(array))
 
 
 cdef void describe_input(Operand *operand, cnp.ndarray array, const fb_kernels *kernels, bint targets) noexcept:

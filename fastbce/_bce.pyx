@@ -25,6 +25,7 @@ from fastbce._arrays cimport (
     broadcast,
     describe_input,
     describe_output,
+    disjoint,
     dtype_code,
     fb_block,
     fb_buffers,
@@ -34,6 +35,7 @@ from fastbce._arrays cimport (
     fb_sum_value,
     kernels_for,
     position,
+    same_shape,
     separate,
     take,
     transfer,
@@ -82,7 +84,8 @@ cdef const void *weights(const Call *call, Py_ssize_t start, Py_ssize_t n, Py_ss
     return weight
 
 
-cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers *buffers, fb_lanes *lanes) noexcept nogil:
+cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers *buffers,
+                   fb_lanes *lanes) noexcept nogil:
     cdef Py_ssize_t padded = (n + FB_LANES - 1) & -FB_LANES
     cdef int outside
     cdef bint whole = n == padded
@@ -195,32 +198,17 @@ cdef inline void lie_direct(Operand *operand, cnp.ndarray array) noexcept:
     operand.store = NULL
 
 
-cdef inline bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
-    cdef int d, ndim = cnp.PyArray_NDIM(a)
-    if cnp.PyArray_NDIM(b) != ndim:
-        return False
-    for d in range(ndim):
-        if cnp.PyArray_DIM(a, d) != cnp.PyArray_DIM(b, d):
-            return False
-    return True
-
-
-cdef inline bint disjoint(cnp.ndarray a, cnp.ndarray b) noexcept:
-    cdef char *start_a = <char *>cnp.PyArray_DATA(a)
-    cdef char *start_b = <char *>cnp.PyArray_DATA(b)
-    return start_a + cnp.PyArray_NBYTES(a) <= start_b or start_b + cnp.PyArray_NBYTES(b) <= start_a
-
-
 cdef bint direct_call(Call *call, Input kind, object x, object y, object out) noexcept:
     # Fill call, if these are plain arrays: contiguous, aligned, in native byte order, apart in memory.
     cdef int code, y_code
     if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y)):
         return False
     cdef cnp.ndarray x_array = x, y_array = y, out_array
+    cdef int ndim = cnp.PyArray_NDIM(x_array)
     code = cnp.PyArray_TYPE(x_array)
     y_code = dtype_code(y_array)
     if not ((code == cnp.NPY_FLOAT or code == cnp.NPY_DOUBLE) and y_code >= 0 and cnp.PyArray_ISCARRAY_RO(x_array)
-            and cnp.PyArray_ISCARRAY_RO(y_array) and same_shape(x_array, y_array)):
+            and cnp.PyArray_ISCARRAY_RO(y_array) and same_shape(x_array, y_array, cnp.PyArray_NDIM(x_array))):
         return False
     call.n = cnp.PyArray_SIZE(x_array)
     if call.n == 0:
@@ -238,7 +226,8 @@ cdef bint direct_call(Call *call, Input kind, object x, object y, object out) no
             return False
         out_array = out
         if not (cnp.PyArray_TYPE(out_array) == code and cnp.PyArray_ISCARRAY(out_array)
-                and same_shape(x_array, out_array) and disjoint(x_array, out_array) and disjoint(y_array, out_array)):
+                and cnp.PyArray_NDIM(out_array) == ndim and same_shape(x_array, out_array, ndim)
+                and disjoint(x_array, out_array) and disjoint(y_array, out_array)):
             return False
         lie_direct(&call.grad, out_array)
         call.grad.store = call.kernels.store[dtype_code(out_array)]
@@ -298,8 +287,9 @@ cdef object general_call(Input kind, bint want_grad, object x_given, object y_gi
         weight = broadcast(as_values(sample_weight, "sample_weight"), "sample_weight", shape, x_name)
     if pos_weight is not None:
         positive = as_values(pos_weight, "pos_weight")
-        if np.any(np.less(positive, 0)):
-            raise ValueError(f"pos_weight: expected numbers that are not negative, got {np.nanmin(positive)}")
+        lowest = np.fmin.reduce(positive, axis=None) if positive.size else 0  # NaN stays, and gives NaN
+        if lowest < 0:
+            raise ValueError(f"pos_weight: expected numbers that are not negative, got {lowest}")
         positive = broadcast(positive, "pos_weight", shape, x_name)
     if where is not None:
         mask = broadcast(as_mask(where), "where", shape, x_name)
@@ -381,7 +371,8 @@ cdef inline bint is_zero(object value) noexcept:
     return type(value) is float and <double>value == 0
 
 
-cdef object plain_call(Input kind, bint want_grad, object x, object y, object reduction, object out, object num_threads):
+cdef object plain_call(Input kind, bint want_grad, object x, object y, object reduction, object out,
+                       object num_threads):
     # The call with nothing but reduction, out and num_threads given; None if it is not that plain.
     cdef Call call
     cdef Partial total
@@ -460,8 +451,8 @@ def bce(probs, targets, *, sample_weight=None, pos_weight=None, label_smoothing=
                         normalizer, None, loss_out, None, num_threads)
 
 
-def bce_value_and_grad(probs, targets, *, sample_weight=None, pos_weight=None, label_smoothing=0.0, where=None, eps=None,
-                       reduction="mean", normalizer=None, out=None, loss_out=None, num_threads=None):
+def bce_value_and_grad(probs, targets, *, sample_weight=None, pos_weight=None, label_smoothing=0.0, where=None,
+                       eps=None, reduction="mean", normalizer=None, out=None, loss_out=None, num_threads=None):
     """Binary cross-entropy of probabilities, and its gradient with respect to them.
 
     ``(p - y) / max(p (1 - p), 1e-12)`` is the gradient of one element, as torch's.
@@ -555,7 +546,8 @@ num_threads
     loss : float or ndarray
         As `bce_with_logits` returns it.
     grad : ndarray
-        The gradient of that loss (with ``reduction="none"``, of each element), of the dtype of `logits`; `out` if given.
+        The gradient of that loss (with ``reduction="none"``, of each element), of the dtype of `logits`; `out` if
+        given.
 
     Raises
     ------

@@ -12,7 +12,6 @@ import numpy as np
 
 from fastbce._arrays cimport (
     FB_BLOCK,
-    FB_BOOL,
     FB_F32,
     FB_LANES,
     Operand,
@@ -26,6 +25,7 @@ from fastbce._arrays cimport (
     describe_input,
     describe_labels,
     describe_output,
+    disjoint,
     dtype_code,
     fb_buffers,
     fb_kernels,
@@ -35,6 +35,7 @@ from fastbce._arrays cimport (
     fb_sum_value,
     kernels_for,
     position,
+    same_shape,
     separate,
     take,
     transfer,
@@ -55,7 +56,7 @@ cdef enum:
 cdef struct Call:
     const fb_kernels *kernels
     Py_ssize_t rows, classes, chunk, size     # chunk: rows in one; size: bytes of the type computed in
-    bint has_labels, has_ignore, weighted
+    bint has_labels, has_ignore
     int64_t ignore_index
     double smoothing, scale
     const void *class_weight                  # of the type computed in, or NULL
@@ -64,17 +65,18 @@ cdef struct Call:
 
 # ---- rows ----------------------------------------------------------------------------------------------------------
 
-cdef Py_ssize_t row_inputs(const Call *call, Py_ssize_t start, Py_ssize_t n, int64_t *labels, fb_buffers *buffers) noexcept nogil:
+cdef Py_ssize_t row_inputs(const Call *call, Py_ssize_t start, Py_ssize_t n, int64_t *labels,
+                           fb_buffers *buffers) noexcept nogil:
     # The labels of n rows, and their weights, 0 where a row is left out. Returns how many are not left out.
-    cdef Py_ssize_t i, count = n
+    cdef Py_ssize_t count
     if call.has_labels:
         transfer(&call.targets, start, n, <char *>labels, sizeof(int64_t))
-    if not call.weighted:
-        return count
     if call.weight.data != NULL:
         transfer(&call.weight, start, n, <char *>buffers.weight, call.size)
     else:
         call.kernels.fill(n, 1, buffers.weight)
+    if call.where.data == NULL and not call.has_ignore:
+        return n
     call.kernels.fill(n, 1, buffers.where)
     if call.where.data != NULL:
         transfer(&call.where, start, n, <char *>buffers.where, call.size)
@@ -104,7 +106,7 @@ cdef Py_ssize_t leave_out(const Call *call, Py_ssize_t n, const int64_t *labels,
 cdef Py_ssize_t wrong_label(const Call *call, Py_ssize_t n, const int64_t *labels, const real *weight) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
-        if (labels[i] < 0 or labels[i] >= call.classes) and (not call.weighted or weight[i] != 0):
+        if (labels[i] < 0 or labels[i] >= call.classes) and weight[i] != 0:
             return i
     return -1
 
@@ -135,14 +137,13 @@ cdef void survey_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) no
             found = wrong_label[double](call, n, labels, <double *>buffers.weight)
         if found >= 0:
             partial.wrong = start + found
-        elif call.class_weight != NULL and call.weighted:
+        elif call.class_weight != NULL:
             if call.size == sizeof(float):
                 weigh_classes[float](call, n, labels, <float *>buffers.weight)
             else:
                 weigh_classes[double](call, n, labels, <double *>buffers.weight)
-    if call.weighted:
-        memset(<char *>buffers.weight + n * call.size, 0, (padded - n) * call.size)
-        call.kernels.add(padded, buffers.weight, &lanes)
+    memset(<char *>buffers.weight + n * call.size, 0, (padded - n) * call.size)
+    call.kernels.add(padded, buffers.weight, &lanes)
     partial.sum = fb_sum_lanes(&lanes)
 
 
@@ -161,8 +162,7 @@ cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char 
     if call.has_labels:
         rows.labels = <const int64_t *>buffers.y
     row_inputs(call, start, n, <int64_t *>buffers.y, buffers)
-    if call.weighted:
-        rows.weight = buffers.weight
+    rows.weight = buffers.weight
 
     rows.x = take(&call.x, first, elements, elements, memory, call.size)
     if rows.x == memory:
@@ -259,42 +259,27 @@ cdef object finish(const Call *call, const Partial *total, double denominator):
 cdef void absent(Call *call) noexcept:
     call.weight.data = call.where.data = call.loss.data = call.grad.data = call.proba.data = NULL
     call.class_weight = NULL
-    call.weighted = call.has_ignore = False
+    call.has_ignore = False
     call.smoothing = 0
 
 
 cdef bint is_plain(object x, object y, object out) noexcept:
     # Whether these are contiguous, aligned arrays in native byte order, labels of one dimension fewer, apart in memory.
-    cdef int d
-    cdef char *start
-    cdef char *other
     if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y)):
         return False
-    cdef cnp.ndarray x_array = x, y_array = y, g
+    cdef cnp.ndarray x_array = x, y_array = y, grad
     cdef int ndim = cnp.PyArray_NDIM(x_array), code = cnp.PyArray_TYPE(x_array)
     if not ((code == cnp.NPY_FLOAT or code == cnp.NPY_DOUBLE) and cnp.PyArray_ISCARRAY_RO(x_array)
-            and cnp.PyArray_ISCARRAY_RO(y_array) and cnp.PyArray_SIZE(x_array) > 0
-            and cnp.PyArray_NDIM(y_array) == ndim - 1 and cnp.PyArray_ISINTEGER(y_array)):
+            and cnp.PyArray_ISCARRAY_RO(y_array) and cnp.PyArray_SIZE(x_array) > 0 and cnp.PyArray_ISINTEGER(y_array)
+            and cnp.PyArray_NDIM(y_array) == ndim - 1 and same_shape(x_array, y_array, ndim - 1)):
         return False
-    for d in range(ndim - 1):
-        if cnp.PyArray_DIM(x_array, d) != cnp.PyArray_DIM(y_array, d):
-            return False
     if out is None:
         return True
     if not cnp.PyArray_CheckExact(out):
         return False
-    g = out
-    if not (cnp.PyArray_TYPE(g) == code and cnp.PyArray_ISCARRAY(g) and cnp.PyArray_NDIM(g) == ndim):
-        return False
-    for d in range(ndim):
-        if cnp.PyArray_DIM(x_array, d) != cnp.PyArray_DIM(g, d):
-            return False
-    start = <char *>cnp.PyArray_DATA(g)
-    for array in (x_array, y_array):
-        other = <char *>cnp.PyArray_DATA(array)
-        if start < other + cnp.PyArray_NBYTES(array) and other < start + cnp.PyArray_NBYTES(g):
-            return False
-    return True
+    grad = out
+    return (cnp.PyArray_TYPE(grad) == code and cnp.PyArray_ISCARRAY(grad) and cnp.PyArray_NDIM(grad) == ndim
+            and same_shape(x_array, grad, ndim) and disjoint(x_array, grad) and disjoint(y_array, grad))
 
 
 cdef object plain_call(bint want_grad, cnp.ndarray x, cnp.ndarray y, bint mean, object out, object num_threads):
@@ -412,14 +397,12 @@ cdef object general_call(bint want_grad, object x_given, object y_given, object 
         describe_input(&call.weight, weight, call.kernels, False)
     if mask is not None:
         describe_input(&call.where, mask, call.kernels, False)
-    call.weighted = (weight is not None or mask is not None or call.has_ignore
-                     or (reduction == "weighted_mean" and classes_weights is not None and call.has_labels))
 
     # bad labels before anything is written, and the denominator, which the gradient carries
     execute(&call, survey_chunk, threads, &total)
     if total.wrong >= 0:
         bad_label(y, total.wrong, call.classes)
-    if reduction == "mean" or (reduction == "weighted_mean" and not call.weighted):
+    if reduction == "mean":
         denominator = total.count
     elif reduction == "weighted_mean":
         denominator = fb_sum_value(total.sum)

@@ -5,7 +5,6 @@ from libc.stdlib cimport free, malloc
 from fastbce._arrays cimport fb_sum_add
 
 import contextvars
-import importlib.metadata
 import operator
 import os
 
@@ -65,7 +64,7 @@ def _initial():
 cdef int default_count
 cdef str default_source
 default_count, default_source = _initial()
-local_count = contextvars.ContextVar("fastbce.threads", default=None)
+_local_count = contextvars.ContextVar("fastbce.threads", default=None)
 
 
 def get_num_threads():
@@ -75,7 +74,7 @@ def get_num_threads():
     -------
     int
     """
-    cdef object here = local_count.get()
+    cdef object here = _local_count.get()
     return default_count if here is None else here
 
 
@@ -113,11 +112,11 @@ class threads:
         self._tokens = []
 
     def __enter__(self):
-        self._tokens.append(local_count.set(self._n))
+        self._tokens.append(_local_count.set(self._n))
         return self
 
     def __exit__(self, *exception):
-        local_count.reset(self._tokens.pop())
+        _local_count.reset(self._tokens.pop())
 
 
 cdef int threads_for_call(object num_threads) except -1:
@@ -167,9 +166,11 @@ def show_config(mode="stdout"):
     """
     if mode not in ("stdout", "dicts"):
         raise ValueError(f"mode: expected 'stdout' or 'dicts', got {mode!r}")
-    cdef object here = local_count.get()
+    from importlib.metadata import version  # here: it takes longer than the import of the package
+
+    cdef object here = _local_count.get()
     config = {
-        "version": importlib.metadata.version("fastbce"),
+        "version": version("fastbce"),
         "simd": _simd_config(),
         "openmp": bool(FB_OPENMP),
         "threads": {

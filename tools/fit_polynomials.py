@@ -3,9 +3,9 @@
 
     python tools/fit_polynomials.py
 
-Each is the minimax polynomial of a function on an interval, found by Remez' exchange algorithm in 200-bit arithmetic.
-The error that is made equal is weighted, so that the figure printed is the error of the final result (of exp or of
-log), relative to that result. Needs mpmath.
+Each is the minimax polynomial of a function on an interval, found by Remez' exchange algorithm in 200-bit
+arithmetic. The error that is made equal is weighted, so that the figure printed is the error of the final
+result (of exp or of log), relative to that result. Needs mpmath.
 """
 
 from mpmath import cos, exp, log, lu_solve, matrix, mp, mpf, pi, polyval, sqrt
@@ -14,7 +14,10 @@ mp.prec = 200
 
 
 def remez(f, weight, lo, hi, degree):
-    """Minimise max |weight(x) * (f(x) - P(x))| over [lo, hi]; return P's coefficients, lowest first, and that maximum."""
+    """Minimise max |weight(x) * (f(x) - P(x))| over [lo, hi].
+
+    Return P's coefficients, lowest first, and that maximum.
+    """
     n = degree + 2
     grid_size = 40 * n
 
@@ -34,7 +37,8 @@ def remez(f, weight, lo, hi, degree):
             b[row] = w * value
         solution = lu_solve(a, b)
         coefficients = list(solution[: degree + 1])
-        error = [w * (value - polyval(coefficients[::-1], x)) for x, (value, w) in zip(grid, values, strict=True)]
+        highest_first = coefficients[::-1]
+        error = [w * (value - polyval(highest_first, x)) for x, (value, w) in zip(grid, values, strict=True)]
         # the extremum of each run of one sign is the next reference point
         extrema = [0]
         for i in range(1, grid_size + 1):
@@ -61,7 +65,8 @@ def log1p_tail(c0, f):
 
 def show(name, fit, single):
     coefficients, worst = fit
-    print(f"{name}: degree {len(coefficients) - 1}, relative error of the result 2^{float(log(worst, 2)):.2f}")
+    bits = float(log(worst, 2))
+    print(f"{name}: degree {len(coefficients) - 1}, relative error of the result 2^{bits:.2f}")
     for i, c in enumerate(coefficients):
         if single:  # the nearest float32, printed as C reads it
             mantissa, exponent = mp.frexp(c)

@@ -8,7 +8,8 @@
 FB_INLINE REAL FN(bce_logits_loss)(REAL x, FN(pair) t, REAL a, REAL b, REAL a_plus_b)
 {
     const REAL coefficient = x >= 0 ? a : b;
-    const REAL linear = coefficient == 0 ? 0 : coefficient * FABS(x); /* 0 for an infinite logit that is right */
+    const REAL linear = coefficient == 0 ? 0
+                                         : coefficient * FABS(x); /* 0 for an infinite logit that is right */
     const FN(pair) log1p_t = FN(log1p_unit)(t, 1 / (1 + t.high));
     const REAL curve = a_plus_b * log1p_t.high;
     const REAL sum = linear + curve;
@@ -29,7 +30,6 @@ FB_INLINE REAL FN(bce_logits_grad)(REAL x, FN(pair) t, REAL a, REAL b)
     const REAL remainder = FMA(-quotient, denominator_low, FMA(-quotient, denominator, numerator));
     return FMA(FMA(slope, t.low, remainder), inverse, quotient);
 }
-
 
 /* loss = -(a max(log1p(-p), -100) + b max(log p, -100)); limits: 1 for torch's two limits, 0 for clipped p.
  * Error, a hard target: 0.7 ULP (float). */

@@ -78,7 +78,8 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weighted, int want_g
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
         const FN(terms) w = FN(element_terms)(block, i, weighted);
-        const SIGNED_BITS excess_y = FN(outside_unit)(y[i], w.weight), excess_x = FN(outside_unit)(x[i], w.weight);
+        const SIGNED_BITS excess_y = FN(outside_unit)(y[i], w.weight),
+                          excess_x = FN(outside_unit)(x[i], w.weight);
         outside = excess_y > outside ? excess_y : outside;
         outside = excess_x > outside ? excess_x : outside;
         const REAL p = limits ? x[i] : FN(clip)(x[i], low, high);

@@ -5,7 +5,8 @@
 #include "few_classes.inc.h"
 
 /* The targets of classes start .. start + n of a row, smoothing and class weights in them. */
-FB_INLINE void FN(target_piece)(const fb_rows *rows, int64_t row, int64_t label, int64_t start, int64_t n, REAL *t)
+FB_INLINE void FN(target_piece)(const fb_rows *rows, int64_t row, int64_t label, int64_t start, int64_t n,
+                                REAL *t)
 {
     const REAL smoothing = (REAL)rows->smoothing, uniform = (REAL)(rows->smoothing / (double)rows->classes);
     const REAL *weight = rows->class_weight;
@@ -21,7 +22,8 @@ FB_INLINE void FN(target_piece)(const fb_rows *rows, int64_t row, int64_t label,
 }
 
 /* The sum over the row of t, and of t (max - x), which is what stands beside log1p(rest) in the loss. */
-FB_INLINE void FN(target_sums)(const fb_rows *rows, int64_t row, int64_t label, const REAL *x, double *sum, double *dot)
+FB_INLINE void FN(target_sums)(const fb_rows *rows, int64_t row, int64_t label, const REAL *x, double *sum,
+                               double *dot)
 {
     const REAL max = FN(row_max)(rows->classes, x);
     fb_lanes t_lanes = {{0}, {0}}, dot_lanes = {{0}, {0}};
@@ -48,10 +50,11 @@ FB_INLINE void FN(target_sums)(const fb_rows *rows, int64_t row, int64_t label, 
 }
 
 /* grad = (sum p - t) factor, taken as p (sum - t) - t (1 - p), which cancels nothing. e and grad may be one. */
-FB_INLINE void FN(target_grad)(const fb_rows *rows, int64_t row, int64_t label, const FN(softmax) *softmax, double sum,
-                               const REAL *e, double factor, REAL *grad)
+FB_INLINE void FN(target_grad)(const fb_rows *rows, int64_t row, int64_t label, const FN(softmax) * softmax,
+                               double sum, const REAL *e, double factor, REAL *grad)
 {
-    const REAL inverse = (REAL)(1 / (1 + softmax->rest)), others = (REAL)(softmax->rest / (1 + softmax->rest));
+    const REAL inverse = (REAL)(1 / (1 + softmax->rest)),
+               others = (REAL)(softmax->rest / (1 + softmax->rest));
     const int unique = softmax->ties == 1;
     const REAL scale = (REAL)factor;
     REAL t[FB_BLOCK] FB_ALIGNED;
@@ -62,7 +65,8 @@ FB_INLINE void FN(target_grad)(const fb_rows *rows, int64_t row, int64_t label, 
         FB_INDEPENDENT
         for (int64_t i = 0; i < n; i++) {
             const REAL p = FABS(e[start + i]) * inverse;
-            const REAL not_p = unique && e[start + i] < 0 ? others : 1 - p; /* p <= 1/2 but for a unique maximum */
+            const REAL not_p = unique && e[start + i] < 0 ? others
+                                                          : 1 - p; /* p <= 1/2 but for a unique maximum */
             const REAL other_targets = (REAL)(sum - (double)t[i]);
             grad[start + i] = (p * other_targets - t[i] * not_p) * scale;
         }
@@ -84,7 +88,7 @@ static int64_t FN(cross_entropy)(const fb_rows *rows)
         REAL *grad = rows->grad ? (REAL *)rows->grad + row * classes : NULL;
         REAL *proba = rows->proba ? (REAL *)rows->proba + row * classes : NULL;
         REAL *e = grad ? grad : proba ? proba : rows->scratch;
-        REAL weight = weights ? weights[row] : 1;
+        REAL weight = weights[row];
         int64_t label = rows->labels && weight != 0 ? rows->labels[row] : 0;
 
         if (label < 0 || label >= classes) {

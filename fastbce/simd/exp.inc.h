@@ -39,7 +39,8 @@ FB_INLINE FN(pair) FN(exp_pair)(REAL x, REAL x_low)
     const REAL high = one_r + low;
     const REAL high_low = (one_r - high) + low;
     /* 2^k in two steps: the first is normal for every k, the second rounds the subnormal ones. */
-    const BITS exponent = (FN(to_bits)(shifted) << MANTISSA_BITS) + ((BITS)(EXPONENT_BIAS + 64) << MANTISSA_BITS);
+    const BITS exponent = (FN(to_bits)(shifted) << MANTISSA_BITS) +
+                          ((BITS)(EXPONENT_BIAS + 64) << MANTISSA_BITS);
     const REAL scale = FN(from_bits)(exponent) * (REAL)0x1p-64;
     const FN(pair) result = {high * scale, a < EXP_TINY ? 0 : high_low * scale};
     return result;

@@ -4,14 +4,15 @@
  * no bit: no step mixes them. */
 
 typedef struct {
-    REAL e[FB_FEW_CLASSES][FB_TILE]; /* the logits, then exp(x - max), or -1 at the maximum; then the gradient */
+    REAL e[FB_FEW_CLASSES]
+          [FB_TILE]; /* the logits, then exp(x - max), or -1 at the maximum; then the gradient */
     REAL max[FB_TILE], weight[FB_TILE], inverse[FB_TILE], factor[FB_TILE], entry[FB_TILE], gap[FB_TILE];
     double sum[FB_TILE], lost[FB_TILE], rest[FB_TILE];
     SIGNED_BITS ties[FB_TILE];
     int64_t label[FB_TILE];
 } FN(tile);
 
-FB_INLINE void FN(tile_turn_in)(FN(tile) *tile, const REAL *x, int64_t rows, int64_t classes)
+FB_INLINE void FN(tile_turn_in)(FN(tile) * tile, const REAL *x, int64_t rows, int64_t classes)
 {
     for (int64_t c = 0; c < classes; c++) {
         for (int64_t i = 0; i < rows; i++)
@@ -22,14 +23,14 @@ FB_INLINE void FN(tile_turn_in)(FN(tile) *tile, const REAL *x, int64_t rows, int
 }
 
 /* out = |e| factor, on its side again */
-FB_INLINE void FN(tile_turn_out)(const FN(tile) *tile, REAL *out, int64_t rows, int64_t classes)
+FB_INLINE void FN(tile_turn_out)(const FN(tile) * tile, REAL *out, int64_t rows, int64_t classes)
 {
     for (int64_t i = 0; i < rows; i++)
         for (int64_t c = 0; c < classes; c++)
             out[i * classes + c] = tile->e[c][i];
 }
 
-FB_INLINE void FN(tile_softmax)(FN(tile) *tile, int64_t classes)
+FB_INLINE void FN(tile_softmax)(FN(tile) * tile, int64_t classes)
 {
     for (int i = 0; i < FB_TILE; i++) {
         tile->max[i] = tile->e[0][i];
@@ -63,12 +64,12 @@ FB_INLINE void FN(tile_softmax)(FN(tile) *tile, int64_t classes)
 }
 
 /* The labels and whole weights of the tile's rows. Returns the first row whose label is wrong, or -1. */
-FB_INLINE int64_t FN(tile_labels)(FN(tile) *tile, const fb_rows *rows, int64_t start, int64_t count)
+FB_INLINE int64_t FN(tile_labels)(FN(tile) * tile, const fb_rows *rows, int64_t start, int64_t count)
 {
     const REAL *class_weight = rows->class_weight, *weights = rows->weight;
     int64_t bad = -1;
     for (int64_t i = 0; i < FB_TILE; i++) {
-        REAL weight = i >= count ? 0 : weights ? weights[start + i] : 1;
+        REAL weight = i < count ? weights[start + i] : 0;
         int64_t label = weight != 0 ? rows->labels[start + i] : 0;
         if (label < 0 || label >= rows->classes) {
             bad = bad < 0 ? start + i : bad;
@@ -119,7 +120,8 @@ static int64_t FN(few_classes)(const fb_rows *rows)
                 tile.factor[i] = (REAL)(weight / total);
                 tile.gap[i] = tile.e[tile.label[i]][i];
             }
-            for (int i = 0; i < FB_TILE; i++) { /* the label's entry is minus the sum of the others', never p - 1 */
+            for (int i = 0; i < FB_TILE;
+                 i++) { /* the label's entry is minus the sum of the others', never p - 1 */
                 const double e = tile.gap[i], rest = tile.rest[i], weight = tile.weight[i] * rows->scale;
                 const double others = e < 0 ? rest : 1 + (rest - e);
                 tile.entry[i] = (REAL)(-(others / (1 + rest)) * weight);

@@ -10,7 +10,22 @@
 enum { FB_BLOCK = 512, FB_LANES = 16, FB_FEW_CLASSES = 64 };
 
 /* The dtypes that are read. */
-enum fb_dtype { FB_BOOL, FB_I8, FB_U8, FB_I16, FB_U16, FB_I32, FB_U32, FB_I64, FB_U64, FB_F16, FB_F32, FB_F64, FB_LONGDOUBLE, FB_DTYPES };
+enum fb_dtype {
+    FB_BOOL,
+    FB_I8,
+    FB_U8,
+    FB_I16,
+    FB_U16,
+    FB_I32,
+    FB_U32,
+    FB_I64,
+    FB_U64,
+    FB_F16,
+    FB_F32,
+    FB_F64,
+    FB_LONGDOUBLE,
+    FB_DTYPES
+};
 
 /* A sum in progress: 16 partial sums, element i in lane i mod 16, with what rounding took from each. */
 typedef struct {
@@ -26,15 +41,17 @@ typedef struct {
 /* One block of a binary loss. All arrays hold the type computed in. */
 typedef struct {
     int64_t n;
-    const void *x;          /* logits or probabilities */
-    const void *y;          /* targets */
-    const void *weight;     /* 0 where an element is left out; NULL: all are 1, and so are pos_weight and no smoothing */
+    const void *x; /* logits or probabilities */
+    const void *y; /* targets */
+    const void
+        *weight; /* 0 where an element is left out; NULL: all are 1, and so are pos_weight and no smoothing */
     const void *pos_weight; /* read where weight is not NULL */
     void *loss;
-    void *grad;             /* NULL: not wanted; may be x */
-    double scale;           /* multiplies the gradient */
-    double smoothing;       /* read where weight is not NULL */
-    double clip_low, clip_high; /* probabilities: clip to [clip_low, clip_high]; clip_low < 0: torch's limits instead */
+    void *grad;       /* NULL: not wanted; may be x */
+    double scale;     /* multiplies the gradient */
+    double smoothing; /* read where weight is not NULL */
+    double clip_low,
+        clip_high; /* probabilities: clip to [clip_low, clip_high]; clip_low < 0: torch's limits instead */
 } fb_block;
 
 /* Rows of softmax cross-entropy, contiguous: row i is classes elements from x + i * classes. */
@@ -46,9 +63,9 @@ typedef struct {
     const void *class_weight; /* classes elements, or NULL: all are 1 */
     const void *weight;       /* one a row, 0 where the row is left out */
     double smoothing, scale;
-    void *loss;  /* one a row */
-    void *grad;  /* as x, or NULL; may be x */
-    void *proba; /* as x, or NULL */
+    void *loss;    /* one a row */
+    void *grad;    /* as x, or NULL; may be x */
+    void *proba;   /* as x, or NULL */
     void *scratch; /* classes elements, read where grad and proba are NULL */
 } fb_rows;
 
@@ -59,17 +76,17 @@ typedef void (*fb_store)(int64_t n, const void *from, char *to, int64_t stride, 
 
 /* The kernels for one type computed in. */
 typedef struct {
-    fb_load load[FB_DTYPES];         /* values */
-    fb_load load_targets[FB_DTYPES]; /* the same, but out of [0, 1] stays out of it: -1 or 2 */
-    fb_store store[FB_DTYPES];       /* to FB_F32 and FB_F64; the others are NULL */
-    int (*bce_logits)(const fb_block *);  /* nonzero: a target may be outside [0, 1] */
-    int (*bce_probs)(const fb_block *);   /* nonzero: a probability or a target may be outside [0, 1] */
+    fb_load load[FB_DTYPES];             /* values */
+    fb_load load_targets[FB_DTYPES];     /* the same, but out of [0, 1] stays out of it: -1 or 2 */
+    fb_store store[FB_DTYPES];           /* to FB_F32 and FB_F64; the others are NULL */
+    int (*bce_logits)(const fb_block *); /* nonzero: a target may be outside [0, 1] */
+    int (*bce_probs)(const fb_block *);  /* nonzero: a probability or a target may be outside [0, 1] */
     void (*sigmoid)(int64_t n, const void *x, void *proba);
     void (*mask)(int64_t n, const void *where, void *weight); /* weight = 0 where `where` is 0 */
     void (*fill)(int64_t n, double value, void *to);
     void (*add)(int64_t n, const void *values, fb_lanes *lanes);
     int64_t (*outside)(int64_t n, const void *y, const void *weight); /* the first y outside [0, 1], or -1 */
-    int64_t (*cross_entropy)(const fb_rows *);                        /* the first row with a bad label, or -1 */
+    int64_t (*cross_entropy)(const fb_rows *); /* the first row with a bad label, or -1 */
 } fb_kernels;
 
 typedef struct {

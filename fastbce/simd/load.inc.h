@@ -17,8 +17,8 @@ FB_INLINE REAL FN(FB_CAT(read_, FB_SOURCE_NAME))(const char *at, int swapped, in
     return (REAL)value;
 }
 
-FB_INLINE void FN(FB_CAT(read_all_, FB_SOURCE_NAME))(int64_t n, const char *restrict from, int64_t stride, int swapped,
-                                                     REAL *restrict to, int targets)
+FB_INLINE void FN(FB_CAT(read_all_, FB_SOURCE_NAME))(int64_t n, const char *restrict from, int64_t stride,
+                                                     int swapped, REAL *restrict to, int targets)
 {
     const int64_t size = sizeof(FB_SOURCE);
     if (swapped)
@@ -32,12 +32,14 @@ FB_INLINE void FN(FB_CAT(read_all_, FB_SOURCE_NAME))(int64_t n, const char *rest
             to[i] = FN(FB_CAT(read_, FB_SOURCE_NAME))(from + i * stride, 0, targets);
 }
 
-static void FN(FB_CAT(load_, FB_SOURCE_NAME))(int64_t n, const char *from, int64_t stride, int swapped, void *to)
+static void FN(FB_CAT(load_, FB_SOURCE_NAME))(int64_t n, const char *from, int64_t stride, int swapped,
+                                              void *to)
 {
     FN(FB_CAT(read_all_, FB_SOURCE_NAME))(n, from, stride, swapped, to, 0);
 }
 
-static void FN(FB_CAT(load_targets_, FB_SOURCE_NAME))(int64_t n, const char *from, int64_t stride, int swapped, void *to)
+static void FN(FB_CAT(load_targets_, FB_SOURCE_NAME))(int64_t n, const char *from, int64_t stride,
+                                                      int swapped, void *to)
 {
     FN(FB_CAT(read_all_, FB_SOURCE_NAME))(n, from, stride, swapped, to, 1);
 }

@@ -36,11 +36,11 @@ FB_INLINE REAL FN(log_near)(REAL q, REAL exact, REAL rest)
     const REAL k_normal = FN(from_bits)(biased | FN(to_bits)(magic)) - (magic + EXPONENT_BIAS);
     const REAL k = subnormal ? k_normal - SUBNORMAL_BITS : k_normal;
     const REAL f = k == 0 ? exact : m - 1;
-    const REAL curve = f * f * FN(log1p_tail)(f);
     const REAL k_head = k * LN2_HEAD;
     const REAL sum = k_head + f;
     const REAL lost = (k_head - sum) + f; /* |k_head| > |f|, or k_head is 0 */
-    return sum + (lost + (curve + FMA(k, LN2_TAIL, k == 0 ? 0 : rest)));
+    const REAL small = lost + FMA(k, LN2_TAIL, k == 0 ? 0 : rest);
+    return sum + FMA(f * f, FN(log1p_tail)(f), small);
 }
 
 /* log1p(x), x >= 0 and finite. Error: 0.8 ULP. */

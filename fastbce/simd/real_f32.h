@@ -28,17 +28,17 @@
 #define FABS fabsf
 #define MANTISSA_BITS 23
 #define EXPONENT_BIAS 127
-#define ROUND_MAGIC 0x1.8p23f        /* x + ROUND_MAGIC has the integer nearest to x in its low bits */
-#define LN2 0x1.62e43p-1f            /* ln 2 = LN2 + LN2_REST */
+#define ROUND_MAGIC 0x1.8p23f /* x + ROUND_MAGIC has the integer nearest to x in its low bits */
+#define LN2 0x1.62e43p-1f     /* ln 2 = LN2 + LN2_REST */
 #define LN2_REST -0x1.05c61p-29f
-#define LN2_HEAD 0x1.62e4p-1f        /* 15 bits: k LN2_HEAD is exact; ln 2 = LN2_HEAD + LN2_TAIL */
+#define LN2_HEAD 0x1.62e4p-1f /* 15 bits: k LN2_HEAD is exact; ln 2 = LN2_HEAD + LN2_TAIL */
 #define LN2_TAIL 0x1.7f7d1cp-20f
-#define EXP_CUT -110.0f              /* exp of less than this is 0: it is under half the smallest subnormal */
-#define EXP_TINY -25.0f              /* below it, 1 + exp is 1 to far beyond the last bit: low parts are dropped */
+#define EXP_CUT -110.0f /* exp of less than this is 0: it is under half the smallest subnormal */
+#define EXP_TINY -25.0f /* below it, 1 + exp is 1 to far beyond the last bit: low parts are dropped */
 #define SMALLEST_NORMAL 0x1p-126f
-#define SUBNORMAL_SCALE 0x1p24f      /* makes a subnormal normal */
+#define SUBNORMAL_SCALE 0x1p24f /* makes a subnormal normal */
 #define SUBNORMAL_BITS 24
-#define SQRT_HALF_BITS 0x3f3504f3u   /* sqrt(1/2) */
+#define SQRT_HALF_BITS 0x3f3504f3u /* sqrt(1/2) */
 
 /* q in exp(r) = 1 + r + r^2 q(r), |r| <= ln(2)/2, r2 = r^2; error of exp 2^-28.3 */
 FB_INLINE float FN(exp_tail)(float r, float r2)

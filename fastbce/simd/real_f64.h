@@ -28,15 +28,15 @@
 #define FABS fabs
 #define MANTISSA_BITS 52
 #define EXPONENT_BIAS 1023
-#define ROUND_MAGIC 0x1.8p52         /* x + ROUND_MAGIC has the integer nearest to x in its low bits */
-#define LN2 0x1.62e42fefa39efp-1     /* ln 2 = LN2 + LN2_REST */
+#define ROUND_MAGIC 0x1.8p52     /* x + ROUND_MAGIC has the integer nearest to x in its low bits */
+#define LN2 0x1.62e42fefa39efp-1 /* ln 2 = LN2 + LN2_REST */
 #define LN2_REST 0x1.abc9e3b39803fp-56
-#define LN2_HEAD 0x1.62e42fefa4p-1   /* 41 bits: k LN2_HEAD is exact; ln 2 = LN2_HEAD + LN2_TAIL */
+#define LN2_HEAD 0x1.62e42fefa4p-1 /* 41 bits: k LN2_HEAD is exact; ln 2 = LN2_HEAD + LN2_TAIL */
 #define LN2_TAIL -0x1.8432a1b0e2634p-43
-#define EXP_CUT -750.0               /* exp of less than this is 0: it is under half the smallest subnormal */
-#define EXP_TINY -45.0               /* below it, 1 + exp is 1 to far beyond the last bit: low parts are dropped */
+#define EXP_CUT -750.0 /* exp of less than this is 0: it is under half the smallest subnormal */
+#define EXP_TINY -45.0 /* below it, 1 + exp is 1 to far beyond the last bit: low parts are dropped */
 #define SMALLEST_NORMAL 0x1p-1022
-#define SUBNORMAL_SCALE 0x1p54       /* makes a subnormal normal */
+#define SUBNORMAL_SCALE 0x1p54 /* makes a subnormal normal */
 #define SUBNORMAL_BITS 54
 #define SQRT_HALF_BITS 0x3fe6a09e667f3bcdu /* sqrt(1/2) */
 

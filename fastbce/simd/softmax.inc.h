@@ -29,12 +29,13 @@ FB_INLINE REAL FN(exp_difference)(REAL x, REAL max)
     const REAL difference = x - max;
     const REAL part = difference - x;
     const REAL lost = (x - (difference - part)) - (max + part);
-    return FN(exp_pair)(difference, difference < (REAL)EXP_CUT ? 0 : lost).high; /* lost is NaN for an infinite x */
+    return FN(exp_pair)(difference, difference < (REAL)EXP_CUT ? 0 : lost)
+        .high; /* lost is NaN for an infinite x */
 }
 
-/* e = exp(x - max), and -1 where x is max: a class of its own, which the sum leaves out. e may be x; n is a multiple of
- * FB_LANES. Returns how many reach max. */
-FB_INLINE int64_t FN(exp_piece)(int64_t n_, const REAL *x, REAL max, REAL *e)
+/* e = exp(x - max), and -1 where x is max: a class of its own, which the sum leaves out, so it is 0 among the summands. e
+ * may be x; n is a multiple of FB_LANES. Returns how many reach max. */
+FB_INLINE int64_t FN(exp_piece)(int64_t n_, const REAL *x, REAL max, REAL *e, REAL *summands)
 {
     const int64_t n = n_ & -FB_LANES;
     SIGNED_BITS ties = 0;
@@ -43,6 +44,7 @@ FB_INLINE int64_t FN(exp_piece)(int64_t n_, const REAL *x, REAL max, REAL *e)
         const int tie = x[i] == max;
         const REAL value = FN(exp_difference)(x[i], max);
         ties += tie;
+        summands[i] = tie ? 0 : value;
         e[i] = tie ? -1 : value;
     }
     return ties;
@@ -53,22 +55,21 @@ FB_INLINE FN(softmax) FN(exp_row)(int64_t n, const REAL *x, REAL *e)
 {
     FN(softmax) row = {FN(row_max)(n, x), 0, 0};
     fb_lanes lanes = {{0}, {0}};
-    REAL padded[FB_BLOCK] FB_ALIGNED;
+    REAL summands[FB_BLOCK] FB_ALIGNED, tail[FB_LANES] FB_ALIGNED;
 
     for (int64_t start = 0; start < n; start += FB_BLOCK) {
         const int64_t left = n - start < FB_BLOCK ? n - start : FB_BLOCK;
         const int64_t whole = left & -FB_LANES;
-        row.ties += FN(exp_piece)(whole, x + start, row.max, e + start);
-        FN(add_loop)(whole, e + start, &lanes, 1);
+        row.ties += FN(exp_piece)(whole, x + start, row.max, e + start, summands);
         if (whole < left) {
-            const int64_t tail = left - whole;
+            const size_t bytes = (size_t)(left - whole) * sizeof(REAL);
             for (int i = 0; i < FB_LANES; i++)
-                padded[i] = (REAL)-INFINITY;
-            memcpy(padded, x + start + whole, (size_t)tail * sizeof(REAL));
-            row.ties += FN(exp_piece)(FB_LANES, padded, row.max, padded);
-            FN(add_loop)(FB_LANES, padded, &lanes, 1);
-            memcpy(e + start + whole, padded, (size_t)tail * sizeof(REAL));
+                tail[i] = (REAL)-INFINITY;
+            memcpy(tail, x + start + whole, bytes);
+            row.ties += FN(exp_piece)(FB_LANES, tail, row.max, tail, summands + whole);
+            memcpy(e + start + whole, tail, bytes);
         }
+        FN(add)((left + FB_LANES - 1) & -FB_LANES, summands, &lanes);
     }
     row.rest = fb_sum_value(fb_sum_lanes(&lanes)) + (double)(row.ties - 1);
     /* No limit exists where all are -inf, or where two are inf. (Padding adds ties to the former.) */

@@ -1,6 +1,7 @@
 /* Writing the type computed in as one dtype, FB_TARGET. Included once a dtype. */
 
-static void FN(FB_CAT(store_, FB_TARGET_NAME))(int64_t n, const void *from_, char *restrict to, int64_t stride, int swapped)
+static void FN(FB_CAT(store_, FB_TARGET_NAME))(int64_t n, const void *from_, char *restrict to,
+                                               int64_t stride, int swapped)
 {
     const REAL *restrict from = from_;
     for (int64_t i = 0; i < n; i++) {

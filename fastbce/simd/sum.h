@@ -3,6 +3,7 @@
 #define FASTBCE_SUM_H
 
 #include <math.h>
+#include <string.h>
 
 #include "kernels.h"
 
@@ -22,17 +23,17 @@ static inline void fb_sum_add(fb_sum *total, double value)
 /* The lanes, in pairs: 8 sums of two, then 4, 2 and 1. */
 static inline fb_sum fb_sum_lanes(const fb_lanes *lanes)
 {
-    fb_sum part[FB_LANES];
-    for (int lane = 0; lane < FB_LANES; lane++) {
-        part[lane].sum = lanes->sum[lane];
-        part[lane].lost = lanes->lost[lane];
-    }
+    double sum[FB_LANES], lost[FB_LANES];
+    memcpy(sum, lanes->sum, sizeof sum);
+    memcpy(lost, lanes->lost, sizeof lost);
     for (int half = FB_LANES / 2; half > 0; half /= 2)
         for (int lane = 0; lane < half; lane++) {
-            fb_sum_add(&part[lane], part[lane + half].sum);
-            part[lane].lost += part[lane + half].lost;
+            const double value = sum[lane + half], total = sum[lane] + value, part = total - sum[lane];
+            lost[lane] += lost[lane + half] + ((sum[lane] - (total - part)) + (value - part));
+            sum[lane] = total;
         }
-    return part[0];
+    const fb_sum result = {sum[0], lost[0]};
+    return result;
 }
 
 /* The sum rounded once. What was lost is nan when a term is infinite: the infinity is the sum. */

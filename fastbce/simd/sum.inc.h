@@ -1,7 +1,8 @@
 /* Sums of a block, in float64, in an order that is fixed: lane i mod 16, then lanes in pairs. */
 
-FB_INLINE void FN(add_loop)(int64_t n, const REAL *values, fb_lanes *lanes, int positive_only)
+static void FN(add)(int64_t n, const void *values_, fb_lanes *lanes)
 {
+    const REAL *values = values_;
     double sum[FB_LANES] FB_ALIGNED, lost[FB_LANES] FB_ALIGNED;
     memcpy(sum, lanes->sum, sizeof sum);
     memcpy(lost, lanes->lost, sizeof lost);
@@ -9,8 +10,7 @@ FB_INLINE void FN(add_loop)(int64_t n, const REAL *values, fb_lanes *lanes, int 
     for (int64_t i = 0; i < n; i += FB_LANES) {
         FB_ROLLED
         for (int lane = 0; lane < FB_LANES; lane++) {
-            const REAL given = values[i + lane];
-            const double value = positive_only && given < 0 ? 0 : given;
+            const double value = values[i + lane];
             const double total = sum[lane] + value;
             if (sizeof(REAL) == sizeof(double)) { /* for float, 29 bits to spare make up for the rounding */
                 const double part = total - sum[lane];
@@ -21,9 +21,4 @@ FB_INLINE void FN(add_loop)(int64_t n, const REAL *values, fb_lanes *lanes, int 
     }
     memcpy(lanes->sum, sum, sizeof sum);
     memcpy(lanes->lost, lost, sizeof lost);
-}
-
-static void FN(add)(int64_t n, const void *values, fb_lanes *lanes)
-{
-    FN(add_loop)(n, values, lanes, 0);
 }
