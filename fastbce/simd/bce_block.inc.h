@@ -80,8 +80,8 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weighted, int want_g
         const FN(terms) w = FN(element_terms)(block, i, weighted);
         const SIGNED_BITS excess_y = FN(outside_unit)(y[i], w.weight),
                           excess_x = FN(outside_unit)(x[i], w.weight);
-        outside = excess_y > outside ? excess_y : outside;
-        outside = excess_x > outside ? excess_x : outside;
+        const SIGNED_BITS excess = excess_y > excess_x ? excess_y : excess_x;
+        outside = excess > outside ? excess : outside;
         const REAL p = limits ? x[i] : FN(clip)(x[i], low, high);
         const REAL value = FN(bce_probs_loss)(p, w.a, w.b, limits);
         const REAL slope = want_grad ? FN(bce_probs_grad)(p, w.a, w.b, limits) : 0;
@@ -109,8 +109,9 @@ static int FN(bce_probs)(const fb_block *block)
     return block->grad ? FN(bce_probs_loop)(block, 0, 1, 1) : FN(bce_probs_loop)(block, 0, 0, 1);
 }
 
-static void FN(sigmoid)(int64_t n, const void *x_, void *proba_)
+static void FN(sigmoid)(int64_t count, const void *x_, void *proba_)
 {
+    const int64_t n = count & -FB_LANES;
     const REAL *x = x_;
     REAL *proba = proba_;
 
