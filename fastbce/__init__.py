@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> str:
     if name == "__version__":  # read when asked for: it takes longer than the import
         from importlib.metadata import version
 

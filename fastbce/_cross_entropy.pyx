@@ -359,14 +359,18 @@ cdef object general_call(bint want_grad, object x_given, object y_given, object 
         if not call.has_labels:
             raise ValueError(f"ignore_index: expected None with targets that are probabilities, got {ignore_index!r}")
         try:
-            call.ignore_index = operator.index(ignore_index)
-        except (TypeError, OverflowError):
+            ignored = operator.index(ignore_index)
+        except TypeError:
             raise TypeError(f"ignore_index: expected None or an integer, got {ignore_index!r}") from None
-        call.has_ignore = True
+        call.has_ignore = -2**63 < ignored < 2**63
+        if call.has_ignore:
+            call.ignore_index = ignored
     if sample_weight is not None:
         weight = broadcast(as_values(sample_weight, "sample_weight"), "sample_weight", row_shape, "logits without axis")
     if where is not None:
         mask = broadcast(as_mask(where), "where", row_shape, "logits without axis")
+    if ignore_index is not None and not call.has_ignore:  # only an unsigned label can be this: compared as it is
+        mask = np.not_equal(y, ignored) if mask is None else np.logical_and(mask, np.not_equal(y, ignored))
 
     real = np.dtype(np.float32 if dtype_code(x) == FB_F32 else np.float64)
     call.smoothing = as_fraction(label_smoothing, "label_smoothing")

@@ -124,7 +124,9 @@ def sweep_f64(samples):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--exhaustive", action="store_true", help="every float32, not a sample")
     parser.add_argument("--samples", type=int, default=5000, help="float64 inputs an interval (default 5000)")
     args = parser.parse_args()

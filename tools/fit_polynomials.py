@@ -101,9 +101,9 @@ def main():
             single,
         )
         show(
-            "log1p_tail, c0 = 0, f in [sqrt(1/2) - 1, sqrt(2) - 1]",
+            "log1p_tail, c0 = -1/2, f in [sqrt(1/2) - 1, sqrt(2) - 1]",
             remez(
-                lambda f: log1p_tail(mpf(0), f),
+                lambda f: log1p_tail(-mpf(1) / 2, f),
                 lambda f: f**2 / log(1 + f) if f else tiny,
                 1 / root - 1 - tiny,
                 root - 1 + tiny,

@@ -20,7 +20,7 @@ FB_INLINE FN(pair) FN(log1p_unit)(FN(pair) t, REAL inverse)
 /* log(q) + rest, for q >= 0, where log1p(q - 1) = log1p(exact) is wanted if q is near 1: pass q - 1 as it was before
  * q was rounded, or q - 1 itself.
  *
- * Method: q = 2^k m with m in [sqrt(1/2), sqrt(2)), f = m - 1: log q = k ln 2 + f + f^2 q(f).
+ * Method: q = 2^k m with m in [sqrt(1/2), sqrt(2)), f = m - 1: log q = k ln 2 + f - f^2 / 2 + f^2 q(f).
  * Domain: q >= 0, subnormals included; log(0) comes out at -104 (float) or -745, under every limit it is clamped to;
  * NaN is the caller's to keep.
  * Error: 0.7 ULP. */
@@ -40,7 +40,8 @@ FB_INLINE REAL FN(log_near)(REAL q, REAL exact, REAL rest)
     const REAL sum = k_head + f;
     const REAL lost = (k_head - sum) + f; /* |k_head| > |f|, or k_head is 0 */
     const REAL small = lost + FMA(k, LN2_TAIL, k == 0 ? 0 : rest);
-    return sum + FMA(f * f, FN(log1p_tail)(f), small);
+    const REAL square = f * f;
+    return sum + FMA(square, FN(log1p_tail)(f), FMA((REAL)-0.5, square, small));
 }
 
 /* log1p(x), x >= 0 and finite. Error: 0.8 ULP. */

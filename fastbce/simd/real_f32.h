@@ -60,13 +60,13 @@ FB_INLINE float FN(log1p_tail_unit)(float v)
     return fmaf(v4, fmaf(v4, -0x1.b2f66cp-9f, q47), q03);
 }
 
-/* q in log(1 + f) = f + f^2 q(f), sqrt(1/2) <= 1 + f <= sqrt(2); error of log 2^-27.6 */
+/* q in log(1 + f) = f - f^2 / 2 + f^2 q(f), sqrt(1/2) <= 1 + f <= sqrt(2); error of log 2^-27.6 */
 FB_INLINE float FN(log1p_tail)(float f)
 {
     const float f2 = f * f, f4 = f2 * f2;
-    const float q01 = fmaf(0x1.55555p-2f, f, -0x1.fffffap-2f);
+    const float q01 = fmaf(0x1.55555p-2f, f, 0x1.ac885ep-24f);
     const float q23 = fmaf(0x1.99a3cap-3f, f, -0x1.0003dap-2f);
-    const float q45 = fmaf(0x1.2277e4p-3f, f, -0x1.543230p-3f);
+    const float q45 = fmaf(0x1.2277e4p-3f, f, -0x1.54323p-3f);
     const float q67 = fmaf(0x1.081c36p-3f, f, -0x1.0ef92ap-3f);
     const float q03 = fmaf(q23, f2, q01), q47 = fmaf(q67, f2, q45);
     return fmaf(f4, fmaf(f4, -0x1.38c12ap-4f, q47), q03);

@@ -74,11 +74,11 @@ FB_INLINE double FN(log1p_tail_unit)(double v)
     return fma(v8, fma(v8, q16_19, q8_15), q07);
 }
 
-/* q in log(1 + f) = f + f^2 q(f), sqrt(1/2) <= 1 + f <= sqrt(2); error of log 2^-56.3 */
+/* q in log(1 + f) = f - f^2 / 2 + f^2 q(f), sqrt(1/2) <= 1 + f <= sqrt(2); error of log 2^-56.3 */
 FB_INLINE double FN(log1p_tail)(double f)
 {
     const double f2 = f * f, f4 = f2 * f2, f8 = f4 * f4;
-    const double q01 = fma(0x1.555555555555ep-2, f, -0x1.0000000000006p-1);
+    const double q01 = fma(0x1.555555555555ep-2, f, -0x1.85a61ad740a12p-51);
     const double q23 = fma(0x1.9999999995638p-3, f, -0x1.fffffffffc851p-3);
     const double q45 = fma(0x1.249249287c30dp-3, f, -0x1.55555557aa5bap-3);
     const double q67 = fma(0x1.c71c6ebbd69efp-4, f, -0x1.fffffe95d57adp-4);
