@@ -2,80 +2,17 @@
 
 import numpy as np
 import pytest
-from cases import WITH_LOGITS, assert_same_bits, everything, inputs, loss_of, losses_shape, value_and_grad_of
-
-
-def misaligned(array):
-    """At an odd address."""
-    buffer = bytearray(1 + array.nbytes)
-    copy = np.frombuffer(buffer, np.uint8)[1:].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    return copy
-
-
-def field_of_records(array):
-    """Unaligned, at a stride that is no multiple of the item size."""
-    records = np.zeros(array.shape, [("pad", "u1"), ("value", array.dtype), ("more", "u2")])
-    records["value"] = array
-    return records["value"]
-
-
-def swapped(array):
-    """In the other byte order."""
-    return array.astype(array.dtype.newbyteorder())
-
-
-def with_gaps(array):
-    """Every third entry along the last axis, every second along the first, of a larger array."""
-    large = np.full((array.shape[0] * 2, *array.shape[1:-1], array.shape[-1] * 3), 1, array.dtype)
-    if array.ndim == 1:
-        large = np.full(array.shape[0] * 6, 1, array.dtype)
-        large[1::6] = array
-        return large[1::6]
-    large[::2, ..., 1::3] = array
-    return large[::2, ..., 1::3]
-
-
-def backwards(array):
-    """Negative strides along every axis."""
-    turn = (slice(None, None, -1),) * array.ndim
-    return array[turn].copy()[turn]
-
-
-def last_axis_backwards(array):
-    return array[..., ::-1].copy()[..., ::-1]
-
-
-def fortran(array):
-    return np.asfortranarray(array)
-
-
-def axes_rotated(array):
-    """No order at all: the first axis is the fastest in memory."""
-    return np.moveaxis(np.ascontiguousarray(np.moveaxis(array, 0, -1)), -1, 0)
-
-
-def one_item_in(array):
-    """Aligned to its item size, and to nothing more."""
-    buffer = np.empty(array.size + 1, array.dtype)
-    buffer[1:] = array.ravel()
-    return buffer[1:].reshape(array.shape)
-
-
-def read_only(array):
-    array = array.copy()
-    array.setflags(write=False)
-    return array
-
-
-def nested_list(array):
-    return array.tolist()
-
-
-LAYOUTS = [
-    misaligned, field_of_records, swapped, with_gaps, backwards, last_axis_backwards, fortran, axes_rotated,
-    one_item_in, read_only,
-]  # fmt: skip
+from cases import (
+    WITH_LOGITS,
+    assert_same_bits,
+    everything,
+    inputs,
+    loss_of,
+    losses_shape,
+    same_bits,
+    value_and_grad_of,
+)
+from layouts import LAYOUTS, axes_rotated, backwards, fortran, misaligned, nested_list, swapped
 
 
 @pytest.fixture(params=LAYOUTS, ids=lambda layout: layout.__name__)
@@ -222,6 +159,20 @@ def test_scalars(dtype, wrap):
     assert value_and_grad_of("bce_with_logits")(1.5, 1)[1].dtype == np.float64
 
 
+@pytest.mark.parametrize("layout", [np.copy, axes_rotated, backwards], ids=lambda one: one.__name__)
+@pytest.mark.parametrize("shape", [(2, 3) * 4, (1,) * 61 + (2, 3, 2)], ids=len)
+def test_many_dimensions(function, shape, layout):
+    """More than can be folded into few; the same as all elements, or all rows, one after the other."""
+    arrays = full_call(function, shape, np.float64, False)
+    flat = {}
+    for name, array in arrays.items():
+        per_class = function == "cross_entropy" and name == "first"
+        flat[name] = array.reshape((-1, shape[-1]) if per_class else -1)
+    expected = call(function, flat)
+    for name, array in call(function, {name: layout(array) for name, array in arrays.items()}).items():
+        assert same_bits(array, expected[name].reshape(array.shape) if np.ndim(array) else expected[name])
+
+
 @pytest.mark.parametrize("shape", [(0,), (0, 3), (4, 0, 3), (0, 0, 3)], ids=str)
 def test_empty(function, dtype, shape):
     first = np.zeros(shape, dtype)
@@ -248,7 +199,7 @@ def test_integer_logits_are_float64(name, layout):
 
 
 NUMBERS = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
-NUMBERS += ["float32", "float64"]
+NUMBERS += ["float16", "float32", "float64"]
 
 
 @pytest.mark.parametrize("layout", [np.copy, backwards, swapped, misaligned], ids=lambda one: one.__name__)

@@ -167,6 +167,33 @@ def test_only_the_ignored_label_may_be_out_of_range(dtype, ignore_index):
         fb.cross_entropy(logits, labels, ignore_index=ignore_index)
 
 
+# Label dtype, a label out of range, and a number it becomes when it is cast carelessly.
+TRAPS = [
+    ("uint8", 156, -100),
+    ("int8", -1, 255),
+    ("uint32", 2**32 - 1, -1),
+    ("int64", 2**32 - 100, -100),
+    ("uint64", 2**64 - 1, -1),
+    ("uint64", 2**64 - 100, -100),
+    ("int64", -1, 2**64 - 1),
+]
+
+
+@pytest.mark.parametrize(("name", "label", "ignore_index"), TRAPS)
+def test_labels_are_ignored_by_value_and_not_by_bits(name, label, ignore_index):
+    """One that equals the ignored one only after a cast is out of range; by its own value it is ignored."""
+    logits, labels = np.zeros((600, 5)), np.ones(600, name)
+    labels[599] = label
+    for options in ({"ignore_index": ignore_index}, {}):
+        with pytest.raises(IndexError, match=str(label)):
+            fb.cross_entropy(logits, labels, **options)
+    losses = fb.cross_entropy(logits, labels, ignore_index=label, reduction="none")
+    assert losses[599] == 0
+    assert losses[:599].all()
+    expected = fb.cross_entropy(logits, np.ones(600, name))
+    assert fb.cross_entropy(logits, np.ones(600, name), ignore_index=ignore_index) == expected
+
+
 @pytest.mark.parametrize("name", ["float32", "float64"])
 @pytest.mark.parametrize("value", [0.5, NAN, 3.25, -0.5])
 def test_labels_that_are_not_whole(dtype, lay, name, value):

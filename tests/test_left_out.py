@@ -88,6 +88,14 @@ def left_out_calls(function, dtype):
         broken[out] = np.resize(bad, out.sum())
         for way in ways:
             yield (first, targets, way), (first, broken, way)
+    for value in (NAN, INF, 1e300):
+        for rows in (targets.astype(float), np.eye(5)[targets] if function == "cross_entropy" else None):
+            if rows is not None:
+                broken = np.where(out.reshape(out.shape + (1,) * (rows.ndim - 1)), value, rows)
+                yield (first, rows, ways[0]), (first, broken, ways[0])
+        if function != "cross_entropy":
+            power = {"pos_weight": np.where(out, value, 2.5)}
+            yield (first, targets, ways[1] | {"pos_weight": 2.5}), (first, targets, ways[1] | power)
     for value in (NAN, INF, -INF):
         broken = np.where(out, value, 1.5)
         yield (

@@ -86,6 +86,18 @@ def test_loss_out_holds_weighted_losses_that_are_not_averaged(function, dtype):
         assert same_bits(losses, each)
 
 
+def test_outputs_without_dimensions(dtype):
+    outputs = {"out": np.zeros((), dtype), "loss_out": np.zeros((), dtype), "proba_out": np.zeros((), dtype)}
+    call = value_and_grad_of("bce_with_logits")
+    loss, grad = call(dtype(1.5), 1, reduction="none", **outputs)
+    assert loss is outputs["loss_out"]
+    assert grad is outputs["out"]
+    expected = call(np.full(1, 1.5, dtype), [1], reduction="none")
+    assert loss == expected[0][0]
+    assert grad == expected[1][0]
+    assert abs(outputs["proba_out"] - 1 / (1 + np.exp(-1.5))) <= 2 * np.finfo(dtype).eps
+
+
 def test_none_as_output(function, dtype):
     """The same as not given."""
     first, targets = inputs(function, SHAPE, dtype)

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import calls
@@ -67,6 +68,16 @@ def test_same_bits_in_any_run(function, dtype):
     expected = everything(function, first, targets, num_threads=4)
     for _ in range(10):
         assert_same_bits(everything(function, first, targets, num_threads=4), expected)
+
+
+def test_same_bits_from_concurrent_calls(function, dtype):
+    """Made by several Python threads at once, of several sizes."""
+    jobs = [inputs(function, (rows, 7), dtype) for rows in (3, 700, 30_011) * 8]
+    expected = [everything(function, *job) for job in jobs[:3]]
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(lambda job: everything(function, *job), jobs))
+    for k, result in enumerate(results):
+        assert_same_bits(result, expected[k % 3])
 
 
 def test_same_bits_wherever_an_element_is(function, dtype, soft):
