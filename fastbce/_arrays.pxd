@@ -11,6 +11,9 @@ cdef extern from "simd/kernels.h" nogil:
         FB_BOOL, FB_I8, FB_U8, FB_I16, FB_U16, FB_I32, FB_U32, FB_I64, FB_U64, FB_F16, FB_F32, FB_F64, FB_LONGDOUBLE
     ctypedef struct fb_lanes:
         pass
+    ctypedef struct fb_sum:
+        double sum
+        double lost
     ctypedef struct fb_buffers:
         double x[1]
         double y[1]
@@ -58,6 +61,7 @@ cdef extern from "simd/kernels.h" nogil:
         void (*mask)(int64_t n, const void *where, void *weight) noexcept nogil
         void (*fill)(int64_t n, double value, void *to) noexcept nogil
         void (*add)(int64_t n, const void *values, fb_lanes *lanes) noexcept nogil
+        fb_sum (*total)(const fb_lanes *) noexcept nogil
         int64_t (*outside)(int64_t n, const void *values, const void *weight) noexcept nogil
         int64_t (*cross_entropy)(const fb_rows *) noexcept nogil
     ctypedef struct fb_isa:
@@ -66,11 +70,7 @@ cdef extern from "simd/kernels.h" nogil:
         const fb_kernels *f64
 
 cdef extern from "simd/sum.h" nogil:
-    ctypedef struct fb_sum:
-        double sum
-        double lost
     void fb_sum_add(fb_sum *total, double value)
-    fb_sum fb_sum_lanes(const fb_lanes *lanes)
     double fb_sum_value(fb_sum total)
 
 cdef extern from *:

@@ -31,7 +31,6 @@ from fastbce._arrays cimport (
     fb_buffers,
     fb_kernels,
     fb_lanes,
-    fb_sum_lanes,
     fb_sum_value,
     kernels_for,
     position,
@@ -141,7 +140,7 @@ cdef void run_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) noexc
         if run_block(call, start, min(<Py_ssize_t>FB_BLOCK, stop - start), &buffers, &lanes):
             partial.wrong = start
         start += FB_BLOCK
-    partial.sum = fb_sum_lanes(&lanes)
+    partial.sum = call.kernels.total(&lanes)
 
 
 cdef void sum_weights(const void *call_, Py_ssize_t chunk, Partial *partial) noexcept nogil:
@@ -158,7 +157,7 @@ cdef void sum_weights(const void *call_, Py_ssize_t chunk, Partial *partial) noe
         memset(<char *>weight + n * call.size, 0, (padded - n) * call.size)  # only a buffer has a tail
         call.kernels.add(padded, weight, &lanes)
         start += n
-    partial.sum = fb_sum_lanes(&lanes)
+    partial.sum = call.kernels.total(&lanes)
     partial.wrong = -1
 
 

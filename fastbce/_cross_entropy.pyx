@@ -31,7 +31,6 @@ from fastbce._arrays cimport (
     fb_kernels,
     fb_lanes,
     fb_rows,
-    fb_sum_lanes,
     fb_sum_value,
     kernels_for,
     position,
@@ -144,7 +143,7 @@ cdef void survey_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) no
                 weigh_classes[double](call, n, labels, <double *>buffers.weight)
     memset(<char *>buffers.weight + n * call.size, 0, (padded - n) * call.size)
     call.kernels.add(padded, buffers.weight, &lanes)
-    partial.sum = fb_sum_lanes(&lanes)
+    partial.sum = call.kernels.total(&lanes)
 
 
 cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char *memory, fb_buffers *buffers,
@@ -222,7 +221,7 @@ cdef void run_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) noexc
             return
     partial.wrong = run_rows(call, start, n, memory, &buffers, &lanes)
     free(memory)
-    partial.sum = fb_sum_lanes(&lanes)
+    partial.sum = call.kernels.total(&lanes)
 
 
 cdef int execute(Call *call, Run run, int threads, Partial *total) except -1:

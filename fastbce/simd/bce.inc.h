@@ -15,7 +15,7 @@ FB_INLINE REAL FN(bce_logits_loss)(REAL x, FN(pair) t, REAL a, REAL b, REAL a_pl
     const REAL sum = linear + curve;
     const REAL part = sum - linear;
     const REAL lost = (linear - (sum - part)) + (curve - part);
-    return sum == (REAL)INFINITY ? sum : sum + FMA(a_plus_b, log1p_t.low, lost);
+    return sum == (REAL)INFINITY ? sum : sum + (a_plus_b * log1p_t.low + lost);
 }
 
 FB_INLINE REAL FN(bce_logits_grad)(REAL x, FN(pair) t, REAL a, REAL b)

@@ -26,11 +26,11 @@ FB_INLINE REAL FN(weigh)(REAL weight, REAL value, int weighted)
     return !weighted ? value : weight == 0 ? 0 : weight * value + 0; /* + 0: no negative zero */
 }
 
-/* Positive, as an integer, if value is outside [0, 1] and counts; also for some NaN: the caller looks closer. */
-FB_INLINE SIGNED_BITS FN(outside_unit)(REAL value, REAL weight)
+/* The bits of a value that counts: beyond those of 1 if it is outside [0, 1]; also for -0 and NaN: the caller looks
+ * closer. As a maximum of integers it vectorises. */
+FB_INLINE BITS FN(unit_bits)(REAL value, REAL weight)
 {
-    const REAL excess = weight == 0 ? 0 : value * (value - 1);
-    return (SIGNED_BITS)FN(to_bits)(excess);
+    return FN(to_bits)(weight == 0 ? 1 : value); /* not 0: GCC would see that 0 is no maximum, and branch */
 }
 
 FB_INLINE REAL FN(clip)(REAL x, REAL low, REAL high)
@@ -45,10 +45,10 @@ FB_INLINE int FN(bce_logits_loop)(const fb_block *block, int weighted, int want_
     REAL *loss = block->loss, *grad = block->grad;
     const REAL scale = (REAL)block->scale;
     REAL high[FB_BLOCK] FB_ALIGNED, low[FB_BLOCK] FB_ALIGNED;
-    SIGNED_BITS outside = 0;
+    BITS largest = 0;
 
     for (int64_t i = 0; i < n; i++) {
-        const FN(pair) t = FN(exp_pair)(-FABS(x[i]), 0);
+        const FN(pair) t = FN(exp_pair)(FN(minus_abs)(x[i]), 0);
         high[i] = t.high;
         low[i] = t.low;
     }
@@ -56,15 +56,15 @@ FB_INLINE int FN(bce_logits_loop)(const fb_block *block, int weighted, int want_
     for (int64_t i = 0; i < n; i++) {
         const FN(pair) t = {high[i], low[i]};
         const FN(terms) w = FN(element_terms)(block, i, weighted);
-        const SIGNED_BITS excess = FN(outside_unit)(y[i], w.weight);
-        outside = excess > outside ? excess : outside;
+        const BITS bits = FN(unit_bits)(y[i], w.weight);
+        largest = bits > largest ? bits : largest;
         const REAL value = FN(bce_logits_loss)(x[i], t, w.a, w.b, weighted ? w.a + w.b : 1);
         const REAL slope = want_grad ? FN(bce_logits_grad)(x[i], t, w.a, w.b) : 0;
         loss[i] = FN(weigh)(w.weight, value, weighted);
         if (want_grad)
             grad[i] = FN(weigh)(w.weight, slope, weighted) * scale;
     }
-    return outside > 0;
+    return largest > FN(to_bits)(1);
 }
 
 FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weighted, int want_grad, int limits)
@@ -73,15 +73,14 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weighted, int want_g
     const REAL *x = block->x, *y = block->y;
     REAL *loss = block->loss, *grad = block->grad;
     const REAL scale = (REAL)block->scale, low = (REAL)block->clip_low, high = (REAL)block->clip_high;
-    SIGNED_BITS outside = 0;
+    BITS largest = 0;
 
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
         const FN(terms) w = FN(element_terms)(block, i, weighted);
-        const SIGNED_BITS excess_y = FN(outside_unit)(y[i], w.weight),
-                          excess_x = FN(outside_unit)(x[i], w.weight);
-        const SIGNED_BITS excess = excess_y > excess_x ? excess_y : excess_x;
-        outside = excess > outside ? excess : outside;
+        const BITS bits_y = FN(unit_bits)(y[i], w.weight), bits_x = FN(unit_bits)(x[i], w.weight);
+        const BITS bits = bits_y > bits_x ? bits_y : bits_x;
+        largest = bits > largest ? bits : largest;
         const REAL p = limits ? x[i] : FN(clip)(x[i], low, high);
         const REAL value = FN(bce_probs_loss)(p, w.a, w.b, limits);
         const REAL slope = want_grad ? FN(bce_probs_grad)(p, w.a, w.b, limits) : 0;
@@ -90,7 +89,7 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weighted, int want_g
         if (want_grad)
             grad[i] = FN(weigh)(w.weight, kept, weighted) * scale;
     }
-    return outside > 0;
+    return largest > FN(to_bits)(1);
 }
 
 static int FN(bce_logits)(const fb_block *block)
@@ -117,7 +116,7 @@ static void FN(sigmoid)(int64_t count, const void *x_, void *proba_)
 
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) { /* the gradient for target 0 */
-        const FN(pair) t = FN(exp_pair)(-FABS(x[i]), 0);
+        const FN(pair) t = FN(exp_pair)(FN(minus_abs)(x[i]), 0);
         proba[i] = FN(bce_logits_grad)(x[i], t, 1, 0);
     }
 }

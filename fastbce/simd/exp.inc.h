@@ -23,18 +23,25 @@ FB_INLINE REAL FN(from_bits)(BITS bits)
     return x;
 }
 
+/* -|x| */
+FB_INLINE REAL FN(minus_abs)(REAL x)
+{
+    return FN(from_bits)(FN(to_bits)(x) | (BITS)1 << (sizeof(BITS) * 8 - 1));
+}
+
 /* exp(x + x_low) */
 FB_INLINE FN(pair) FN(exp_pair)(REAL x, REAL x_low)
 {
-    const REAL a = x < (REAL)EXP_CUT ? (REAL)EXP_CUT : x; /* NaN stays */
-    const REAL shifted = FMA(a, (REAL)1.4426950408889634, ROUND_MAGIC);
+    const REAL shifted = FMA(x, (REAL)1.4426950408889634, ROUND_MAGIC);
     const REAL k = shifted - ROUND_MAGIC;
-    const REAL r = FMA(k, -LN2, a);
+    const REAL r = FMA(k, -LN2, x);
     const REAL r_low = FMA(k, -LN2_REST, x_low);
     const REAL r2 = r * r;
     const REAL one_r = 1 + r;
-    const REAL curve = r2 * FN(exp_tail)(r, r2);
-    const REAL rest = FMA(r_low, one_r + curve, curve);
+    const REAL tail = FN(exp_tail)(r, r2);
+    /* r^2 q(r) + r_low exp(r). For float, r_low is so small that 1 + r will do for exp(r). */
+    const REAL rest = sizeof(REAL) == sizeof(float) ? FMA(r2, tail, r_low * one_r)
+                                                    : FMA(r_low, FMA(r2, tail, one_r), r2 * tail);
     const REAL low = (r - (one_r - 1)) + rest;
     const REAL high = one_r + low;
     const REAL high_low = (one_r - high) + low;
@@ -42,6 +49,7 @@ FB_INLINE FN(pair) FN(exp_pair)(REAL x, REAL x_low)
     const BITS exponent = (FN(to_bits)(shifted) << MANTISSA_BITS) +
                           ((BITS)(EXPONENT_BIAS + 64) << MANTISSA_BITS);
     const REAL scale = FN(from_bits)(exponent) * (REAL)0x1p-64;
-    const FN(pair) result = {high * scale, a < EXP_TINY ? 0 : high_low * scale};
+    /* Below EXP_CUT all of the above is meaningless, and not used. NaN is not below. */
+    const FN(pair) result = {x < (REAL)EXP_CUT ? 0 : high * scale, x < EXP_TINY ? 0 : high_low * scale};
     return result;
 }

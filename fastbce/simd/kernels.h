@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-enum { FB_BLOCK = 512, FB_LANES = 16, FB_FEW_CLASSES = 64 };
+enum { FB_BLOCK = 512, FB_LANES = 16, FB_SUM_LANES = 32, FB_FEW_CLASSES = 64 };
 
 /* The dtypes that are read. */
 enum fb_dtype {
@@ -27,10 +27,15 @@ enum fb_dtype {
     FB_DTYPES
 };
 
-/* A sum in progress: 16 partial sums, element i in lane i mod 16, with what rounding took from each. */
+/* A sum in progress: partial sums, element i in lane i mod 32, with what rounding took from each. */
 typedef struct {
-    double sum[16], lost[16];
+    double sum[FB_SUM_LANES], lost[FB_SUM_LANES];
 } fb_lanes;
+
+/* A sum, with what rounding took from it. */
+typedef struct {
+    double sum, lost;
+} fb_sum;
 
 /* Where a block is put together when the caller's memory cannot be used as it is. */
 typedef struct {
@@ -85,6 +90,7 @@ typedef struct {
     void (*mask)(int64_t n, const void *where, void *weight); /* weight = 0 where `where` is 0 */
     void (*fill)(int64_t n, double value, void *to);
     void (*add)(int64_t n, const void *values, fb_lanes *lanes);
+    fb_sum (*total)(const fb_lanes *);
     int64_t (*outside)(int64_t n, const void *y, const void *weight); /* the first y outside [0, 1], or -1 */
     int64_t (*cross_entropy)(const fb_rows *); /* the first row with a bad label, or -1 */
 } fb_kernels;

@@ -97,6 +97,7 @@ static const fb_kernels FN(kernels) = {
     .mask = FN(mask),
     .fill = FN(fill),
     .add = FN(add),
+    .total = FN(total),
     .outside = FN(outside),
     .cross_entropy = FN(cross_entropy),
 };

@@ -51,23 +51,21 @@ FB_INLINE float FN(exp_tail)(float r, float r2)
 /* q in log(1 + t) = t - 11/32 t^2 + t^2 q(t - 1/2), 0 <= t <= 1; error of log 2^-27.5 */
 FB_INLINE float FN(log1p_tail_unit)(float v)
 {
-    const float v2 = v * v, v4 = v2 * v2;
+    const float v2 = v * v;
     const float q01 = fmaf(0x1.6f0d76p-3f, v, -0x1.19b822p-5f);
     const float q23 = fmaf(0x1.a28586p-5f, v, -0x1.7de0bp-4f);
     const float q45 = fmaf(0x1.10e86ep-6f, v, -0x1.d9945ap-6f);
     const float q67 = fmaf(0x1.c6362cp-8f, v, -0x1.4d80bep-7f);
-    const float q03 = fmaf(q23, v2, q01), q47 = fmaf(q67, v2, q45);
-    return fmaf(v4, fmaf(v4, -0x1.b2f66cp-9f, q47), q03);
+    return fmaf(v2, fmaf(v2, fmaf(v2, fmaf(v2, -0x1.b2f66cp-9f, q67), q45), q23), q01);
 }
 
 /* q in log(1 + f) = f - f^2 / 2 + f^2 q(f), sqrt(1/2) <= 1 + f <= sqrt(2); error of log 2^-27.6 */
 FB_INLINE float FN(log1p_tail)(float f)
 {
-    const float f2 = f * f, f4 = f2 * f2;
+    const float f2 = f * f;
     const float q01 = fmaf(0x1.55555p-2f, f, 0x1.ac885ep-24f);
     const float q23 = fmaf(0x1.99a3cap-3f, f, -0x1.0003dap-2f);
     const float q45 = fmaf(0x1.2277e4p-3f, f, -0x1.54323p-3f);
     const float q67 = fmaf(0x1.081c36p-3f, f, -0x1.0ef92ap-3f);
-    const float q03 = fmaf(q23, f2, q01), q47 = fmaf(q67, f2, q45);
-    return fmaf(f4, fmaf(f4, -0x1.38c12ap-4f, q47), q03);
+    return fmaf(f2, fmaf(f2, fmaf(f2, fmaf(f2, -0x1.38c12ap-4f, q67), q45), q23), q01);
 }

@@ -1,4 +1,4 @@
-/* The end of a sum: 16 lanes to one number, and numbers to their sum, with what rounding took kept beside it. */
+/* The end of a sum: 32 lanes to one number, and numbers to their sum, with what rounding took kept beside it. */
 #ifndef FASTBCE_SUM_H
 #define FASTBCE_SUM_H
 
@@ -6,10 +6,6 @@
 #include <string.h>
 
 #include "kernels.h"
-
-typedef struct {
-    double sum, lost;
-} fb_sum;
 
 /* Add value, exactly: Knuth's two-sum. */
 static inline void fb_sum_add(fb_sum *total, double value)
@@ -20,13 +16,13 @@ static inline void fb_sum_add(fb_sum *total, double value)
     total->sum = sum;
 }
 
-/* The lanes, in pairs: 8 sums of two, then 4, 2 and 1. */
+/* The lanes, in pairs: 16 sums of two, then 8, 4, 2 and 1. */
 static inline fb_sum fb_sum_lanes(const fb_lanes *lanes)
 {
-    double sum[FB_LANES], lost[FB_LANES];
+    double sum[FB_SUM_LANES], lost[FB_SUM_LANES];
     memcpy(sum, lanes->sum, sizeof sum);
     memcpy(lost, lanes->lost, sizeof lost);
-    for (int half = FB_LANES / 2; half > 0; half /= 2)
+    for (int half = FB_SUM_LANES / 2; half > 0; half /= 2)
         for (int lane = 0; lane < half; lane++) {
             const double value = sum[lane + half], total = sum[lane] + value, part = total - sum[lane];
             lost[lane] += lost[lane + half] + ((sum[lane] - (total - part)) + (value - part));
