@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-enum { FB_BLOCK = 512, FB_LANES = 16, FB_SUM_LANES = 32, FB_FEW_CLASSES = 64 };
+enum { FB_BLOCK = 512, FB_LANES = 16, FB_SUM_LANES = 32, FB_FEW_CLASSES = 128 };
 
 /* The dtypes that are read. */
 enum fb_dtype {

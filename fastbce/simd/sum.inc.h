@@ -20,7 +20,8 @@ static void FN(add)(int64_t n, const void *values_, fb_lanes *lanes)
     const REAL *values = values_;
     double sum[FB_SUM_LANES] FB_ALIGNED, lost[FB_SUM_LANES] FB_ALIGNED;
     memcpy(sum, lanes->sum, sizeof sum);
-    memcpy(lost, lanes->lost, sizeof lost);
+    if (sizeof(REAL) == sizeof(double))
+        memcpy(lost, lanes->lost, sizeof lost);
 
     int64_t i = 0;
     for (; i + FB_SUM_LANES <= n; i += FB_SUM_LANES)
@@ -28,7 +29,8 @@ static void FN(add)(int64_t n, const void *values_, fb_lanes *lanes)
     if (i < n)
         FN(add_lanes)(FB_LANES, values + i, sum, lost);
     memcpy(lanes->sum, sum, sizeof sum);
-    memcpy(lanes->lost, lost, sizeof lost);
+    if (sizeof(REAL) == sizeof(double))
+        memcpy(lanes->lost, lost, sizeof lost);
 }
 
 static fb_sum FN(total)(const fb_lanes *lanes)
