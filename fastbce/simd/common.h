@@ -15,8 +15,8 @@
 #define FB_INLINE static inline __attribute__((always_inline))
 #define FB_ALIGNED __attribute__((aligned(64)))
 
-/* Rows that few_classes.inc.h takes at once. */
-enum { FB_TILE = 64 };
+/* Rows that few_classes.inc.h takes at once; and those that cross_entropy.inc.h does, if they have that few elements. */
+enum { FB_TILE = 64, FB_GROUP = 8, FB_GROUP_ELEMENTS = 8192 };
 
 /* Before a loop whose output may be its input, element for element: no iteration depends on another one. */
 #ifdef __clang__

@@ -73,73 +73,110 @@ FB_INLINE void FN(target_grad)(const fb_rows *rows, int64_t row, int64_t label, 
     }
 }
 
-static int64_t FN(cross_entropy)(const fb_rows *rows)
+/* What a row comes to before its gradient is written. */
+typedef struct {
+    FN(softmax) softmax;
+    int64_t label;
+    REAL weight;     /* the whole weight; 0: the row is left out */
+    int bad;         /* its label is out of range */
+    double sum, dot; /* of target_sums; for a plain label sum is 1 and dot is max - x[label] */
+} FN(row);
+
+FB_INLINE REAL *FN(row_of)(const void *rows, int64_t row, int64_t classes)
+{
+    return rows ? (REAL *)rows + row * classes : NULL;
+}
+
+/* Where exp(x - max) is kept: where the gradient or the probabilities go, or else in the scratch row. */
+FB_INLINE REAL *FN(row_exp)(const fb_rows *rows, int64_t row)
+{
+    const void *all = rows->grad ? rows->grad : rows->proba;
+    return all ? FN(row_of)(all, row, rows->classes) : rows->scratch;
+}
+
+FB_INLINE FN(row) FN(begin_row)(const fb_rows *rows, int64_t row, int soft)
+{
+    const REAL *x = FN(row_of)(rows->x, row, rows->classes), *class_weight = rows->class_weight;
+    FN(row) state = {.weight = ((const REAL *)rows->weight)[row], .sum = 1};
+
+    state.label = rows->labels && state.weight != 0 ? rows->labels[row] : 0;
+    state.bad = state.label < 0 || state.label >= rows->classes;
+    if (state.bad)
+        state.label = state.weight = 0;
+    if (class_weight && !soft)
+        state.weight *= class_weight[state.label];
+    if (state.weight == 0 && !rows->proba)
+        return state;
+    if (soft && state.weight != 0)
+        FN(target_sums)(rows, row, state.label, x, &state.sum, &state.dot);
+    const REAL x_label = x[state.label]; /* before the gradient takes its place */
+    state.softmax = FN(exp_row)(rows->classes, x, FN(row_exp)(rows, row));
+    if (!soft)
+        state.dot = x_label == state.softmax.max ? 0 : (double)state.softmax.max - (double)x_label;
+    return state;
+}
+
+/* The loss from log1p(rest), the probabilities and the gradient. */
+FB_INLINE void FN(end_row)(const fb_rows *rows, int64_t row, int soft, const FN(row) * state, double curve)
 {
     const int64_t classes = rows->classes;
-    const int soft = !rows->labels || rows->smoothing > 0;
-    const REAL *class_weight = rows->class_weight, *weights = rows->weight;
-    REAL *losses = rows->loss;
-    int64_t bad = -1;
+    const double rest = state->softmax.rest, total = 1 + rest, factor = (double)state->weight * rows->scale;
+    REAL *e = FN(row_exp)(rows, row), *loss = (REAL *)rows->loss + row;
+    REAL *grad = FN(row_of)(rows->grad, row, classes), *proba = FN(row_of)(rows->proba, row, classes);
 
-    if (!soft && classes <= FB_FEW_CLASSES && classes > 0)
-        return FN(few_classes)(rows);
-    for (int64_t row = 0; row < rows->rows; row++) {
-        const REAL *x = (const REAL *)rows->x + row * classes;
-        REAL *grad = rows->grad ? (REAL *)rows->grad + row * classes : NULL;
-        REAL *proba = rows->proba ? (REAL *)rows->proba + row * classes : NULL;
-        REAL *e = grad ? grad : proba ? proba : rows->scratch;
-        REAL weight = weights[row];
-        int64_t label = rows->labels && weight != 0 ? rows->labels[row] : 0;
+    if (proba)
+        FN(scale_row)(classes, e, (REAL)(1 / total), proba);
+    *loss = state->weight == 0
+                ? 0
+                : (REAL)(state->weight * (state->dot + state->sum * (rest == rest ? curve : rest)) + 0);
+    if (!grad)
+        return;
+    if (state->weight == 0)
+        memset(grad, 0, (size_t)classes * sizeof(REAL));
+    else if (soft)
+        FN(target_grad)(rows, row, state->label, &state->softmax, state->sum, e, factor, grad);
+    else {
+        /* the label's entry is minus the sum of the others', never p - 1 */
+        const REAL e_label = e[state->label];
+        const double others = e_label < 0 ? rest : 1 + (rest - (double)e_label);
+        FN(scale_row)(classes, e, (REAL)(factor / total), grad);
+        grad[state->label] = (REAL)(-(others / total) * factor);
+    }
+}
 
-        if (label < 0 || label >= classes) {
-            bad = bad < 0 ? row : bad;
-            label = 0;
-            weight = 0;
-        }
-        if (class_weight && !soft)
-            weight *= class_weight[label];
-        const int counts = weight != 0 && classes > 0;
-        if (!counts && !proba) {
-            losses[row] = 0;
-            if (grad)
-                memset(grad, 0, (size_t)classes * sizeof(REAL));
-            continue;
-        }
+/* A few rows at a time: while the sum of one row is still adding up, the next one begins. */
+FB_INLINE int64_t FN(many_classes)(const fb_rows *rows, int soft)
+{
+    FN(row) states[FB_GROUP];
+    double rest[FB_GROUP], curve[FB_GROUP];
+    int64_t group = FB_GROUP_ELEMENTS / rows->classes, bad = -1;
+    group = group < 1 ? 1 : group > FB_GROUP ? FB_GROUP : group;
 
-        double sum = 1, dot = 0;
-        if (soft && counts)
-            FN(target_sums)(rows, row, label, x, &sum, &dot);
-        const REAL x_label = classes ? x[label] : 0; /* before the gradient takes its place */
-        const FN(softmax) softmax = FN(exp_row)(classes, x, e);
-        const double total = 1 + softmax.rest;
-        if (proba)
-            FN(scale_row)(classes, e, (REAL)(1 / total), proba);
-        if (!counts) {
-            losses[row] = 0;
-            if (grad)
-                memset(grad, 0, (size_t)classes * sizeof(REAL));
-            continue;
+    memset(rest, 0, sizeof rest);
+    for (int64_t start = 0; start < rows->rows; start += group) {
+        const int64_t count = rows->rows - start < group ? rows->rows - start : group;
+        for (int64_t i = 0; i < count; i++) {
+            states[i] = FN(begin_row)(rows, start + i, soft);
+            rest[i] = states[i].softmax.rest;
+            if (states[i].bad && bad < 0)
+                bad = start + i;
         }
-
-        const double curve = softmax.rest != softmax.rest ? softmax.rest : FB_LOG1P(softmax.rest);
-        const double factor = (double)weight * rows->scale;
-        if (soft) {
-            losses[row] = (REAL)(weight * (dot + sum * curve) + 0);
-            if (grad)
-                FN(target_grad)(rows, row, label, &softmax, sum, e, factor, grad);
-        } else {
-            const int largest = x_label == softmax.max;
-            const double gap = largest ? 0 : (double)softmax.max - (double)x_label;
-            losses[row] = (REAL)(weight * (gap + curve) + 0);
-            if (grad) {
-                /* the label's entry is minus the sum of the others', never p - 1 */
-                const double others = largest ? softmax.rest : 1 + (softmax.rest - (double)e[label]);
-                FN(scale_row)(classes, e, (REAL)(factor / total), grad);
-                grad[label] = (REAL)(-(others / total) * factor);
-            }
-        }
+        FB_ROLLED
+        for (int i = 0; i < FB_GROUP; i++)
+            curve[i] = FB_LOG1P(rest[i]);
+        for (int64_t i = 0; i < count; i++)
+            FN(end_row)(rows, start + i, soft, &states[i], curve[i]);
     }
     return bad;
+}
+
+static int64_t FN(cross_entropy)(const fb_rows *rows)
+{
+    if (rows->classes == 0) /* then there are no rows either */
+        return -1;
+    if (!rows->labels || rows->smoothing > 0)
+        return FN(many_classes)(rows, 1);
+    return rows->classes <= FB_FEW_CLASSES ? FN(few_classes)(rows) : FN(many_classes)(rows, 0);
 }
 
 #undef FB_LOG1P

@@ -54,21 +54,22 @@ FB_INLINE FN(softmax) FN(exp_row)(int64_t n, const REAL *x, REAL *e)
 {
     FN(softmax) row = {FN(row_max)(n, x), 0, 0};
     fb_lanes lanes = {{0}, {0}};
-    REAL summands[FB_BLOCK] FB_ALIGNED, local[FB_BLOCK] FB_ALIGNED;
+    REAL summands[FB_BLOCK] FB_ALIGNED, last[FB_LANES] FB_ALIGNED;
 
     for (int64_t start = 0; start < n; start += FB_BLOCK) {
         const int64_t left = n - start < FB_BLOCK ? n - start : FB_BLOCK;
-        const int64_t padded = (left + FB_LANES - 1) & -FB_LANES;
-        if (left == padded)
-            row.ties += FN(exp_piece)(left, x + start, row.max, e + start, summands);
-        else { /* whole vectors, the last filled up with what adds nothing */
-            memcpy(local, x + start, (size_t)left * sizeof(REAL));
-            for (int64_t i = left; i < padded; i++)
-                local[i] = (REAL)-INFINITY;
-            row.ties += FN(exp_piece)(padded, local, row.max, local, summands);
-            memcpy(e + start, local, (size_t)left * sizeof(REAL));
+        const int64_t whole = left & -FB_LANES, tail = left - whole;
+        row.ties += FN(exp_piece)(whole, x + start, row.max, e + start, summands);
+        if (tail) { /* one more vector, filled up with what adds nothing */
+            const REAL *from = x + start + whole;
+            REAL *to = e + start + whole;
+            for (int64_t i = 0; i < FB_LANES; i++)
+                last[i] = i < tail ? from[i] : (REAL)-INFINITY;
+            row.ties += FN(exp_piece)(FB_LANES, last, row.max, last, summands + whole);
+            for (int64_t i = 0; i < tail; i++)
+                to[i] = last[i];
         }
-        FN(add)(padded, summands, &lanes);
+        FN(add)(tail ? whole + FB_LANES : whole, summands, &lanes);
     }
     row.rest = fb_sum_value(fb_sum_lanes(&lanes)) + (double)(row.ties - 1);
     /* No limit exists where all are -inf, or where two are inf. (Padding adds ties to the former.) */
