@@ -117,7 +117,8 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers 
         outside = call.kernels.bce_logits(&block)
     else:
         outside = call.kernels.bce_probs(&block)
-    memset(<char *>block.loss + n * call.size, 0, (padded - n) * call.size)
+    if not whole:
+        memset(<char *>block.loss + n * call.size, 0, (padded - n) * call.size)
     call.kernels.add(padded, block.loss, lanes)
 
     if call.grad.data != NULL and block.grad == <void *>buffers.grad:

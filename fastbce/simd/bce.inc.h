@@ -3,7 +3,7 @@
 
 /* loss = (a + b) log1p(t) + (x >= 0 ? a : b) |x| and d/dx = (x >= 0 ? a - b t : a t - b) / (1 + t), t = exp(-|x|).
  *
- * Error, a hard target: loss 0.89 ULP, gradient 0.81 ULP (float). The sum, 1 + t and the quotient keep what their
+ * Error, a hard target: loss 0.894 ULP at x = 0.027028693, gradient 0.868 ULP at x = -87.68295 (float). The sum, 1 + t and the quotient keep what their
  * rounding loses, so only the last operation of each rounds. */
 FB_INLINE REAL FN(bce_logits_loss)(REAL x, FN(pair) t, REAL a, REAL b, REAL a_plus_b)
 {
@@ -32,7 +32,7 @@ FB_INLINE REAL FN(bce_logits_grad)(REAL x, FN(pair) t, REAL a, REAL b)
 }
 
 /* loss = -(a max(log1p(-p), -100) + b max(log p, -100)); limits: 1 for torch's two limits, 0 for clipped p.
- * Error, a hard target: 0.7 ULP (float). */
+ * Error, a hard target: 0.922 ULP at p = 0.30033174 (float). */
 FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, int limits)
 {
     const REAL q = 1 - p, q_low = (1 - q) - p;
@@ -51,7 +51,7 @@ FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, int limits)
 }
 
 /* d/dp = (a p - b (1 - p)) / max(p (1 - p), 1e-12) = a / (1 - p) - b / p where the limit does not hold.
- * Error, a hard target: 0.6 ULP (float). */
+ * Error, a hard target: 0.500 ULP (float). */
 FB_INLINE REAL FN(bce_probs_grad)(REAL p, REAL a, REAL b, int limits)
 {
     const REAL q = 1 - p, q_low = (1 - q) - p;

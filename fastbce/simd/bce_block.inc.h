@@ -48,7 +48,7 @@ FB_INLINE int FN(bce_logits_loop)(const fb_block *block, int weighted, int want_
     BITS largest = 0;
 
     for (int64_t i = 0; i < n; i++) {
-        const FN(pair) t = FN(exp_pair)(FN(minus_abs)(x[i]), 0);
+        const FN(pair) t = FN(exp_pair)(FN(minus_abs)(x[i]));
         high[i] = t.high;
         low[i] = t.low;
     }
@@ -116,7 +116,7 @@ static void FN(sigmoid)(int64_t count, const void *x_, void *proba_)
 
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) { /* the gradient for target 0 */
-        const FN(pair) t = FN(exp_pair)(FN(minus_abs)(x[i]), 0);
+        const FN(pair) t = FN(exp_pair)(FN(minus_abs)(x[i]));
         proba[i] = FN(bce_logits_grad)(x[i], t, 1, 0);
     }
 }

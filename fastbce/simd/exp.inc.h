@@ -1,4 +1,4 @@
-/* exp(x) for x <= 0, as a high and a low part.
+/* exp(x), and exp(x + x_low), for x <= 0, as a high and a low part.
  *
  * Method: x = k ln 2 + r with |r| <= ln(2)/2, so exp(x) = 2^k (1 + r + r^2 q(r)). k ln 2 is subtracted with an fma and
  * leaves r exact; what is left of ln 2 comes back, times exp(r), with the low part.
@@ -29,8 +29,7 @@ FB_INLINE REAL FN(minus_abs)(REAL x)
     return FN(from_bits)(FN(to_bits)(x) | (BITS)1 << (sizeof(BITS) * 8 - 1));
 }
 
-/* exp(x + x_low) */
-FB_INLINE FN(pair) FN(exp_pair)(REAL x, REAL x_low)
+FB_INLINE FN(pair) FN(exp_sum)(REAL x, REAL x_low, int low_is_tiny)
 {
     const REAL shifted = FMA(x, (REAL)1.4426950408889634, ROUND_MAGIC);
     const REAL k = shifted - ROUND_MAGIC;
@@ -39,9 +38,9 @@ FB_INLINE FN(pair) FN(exp_pair)(REAL x, REAL x_low)
     const REAL r2 = r * r;
     const REAL one_r = 1 + r;
     const REAL tail = FN(exp_tail)(r, r2);
-    /* r^2 q(r) + r_low exp(r). For float, r_low is so small that 1 + r will do for exp(r). */
-    const REAL rest = sizeof(REAL) == sizeof(float) ? FMA(r2, tail, r_low * one_r)
-                                                    : FMA(r_low, FMA(r2, tail, one_r), r2 * tail);
+    /* r^2 q(r) + r_low exp(r). With x_low 0 and for float, r_low is so small that 1 + r will do for exp(r). */
+    const REAL rest = low_is_tiny ? FMA(r2, tail, r_low * one_r)
+                                  : FMA(r_low, FMA(r2, tail, one_r), r2 * tail);
     const REAL low = (r - (one_r - 1)) + rest;
     const REAL high = one_r + low;
     const REAL high_low = (one_r - high) + low;
@@ -52,4 +51,10 @@ FB_INLINE FN(pair) FN(exp_pair)(REAL x, REAL x_low)
     /* Below EXP_CUT all of the above is meaningless, and not used. NaN is not below. */
     const FN(pair) result = {x < (REAL)EXP_CUT ? 0 : high * scale, x < EXP_TINY ? 0 : high_low * scale};
     return result;
+}
+
+/* exp(x) */
+FB_INLINE FN(pair) FN(exp_pair)(REAL x)
+{
+    return FN(exp_sum)(x, 0, sizeof(REAL) == sizeof(float));
 }

@@ -29,7 +29,7 @@ FB_INLINE REAL FN(exp_difference)(REAL x, REAL max)
     const REAL difference = x - max;
     const REAL part = difference - x;
     const REAL lost = (x - (difference - part)) - (max + part);
-    return FN(exp_pair)(difference, lost).high;
+    return FN(exp_sum)(difference, lost, 0).high;
 }
 
 /* e = exp(x - max), and -1 where x is max: a class of its own, which the sum leaves out, so it is 0 among the summands. e
