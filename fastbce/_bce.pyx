@@ -46,8 +46,9 @@ cnp.import_array()
 cdef enum:
     # Elements whose losses are added in one go. Fixed, so that a sum does not depend on the number of threads.
     CHUNK = 16 * FB_BLOCK
-    # Below this many elements an OpenMP region costs more than a second thread brings (measured).
-    PARALLEL_FROM = 2 * CHUNK
+    # Below this many elements a second thread brings less than 10 microseconds (measured), and may have to be waited
+    # for.
+    PARALLEL_FROM = 8 * CHUNK
     # Below this many elements the GIL is kept: to let go of it and take it back would show in the time of a call.
     RELEASE_FROM = 4096
 

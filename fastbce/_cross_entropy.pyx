@@ -46,7 +46,8 @@ cnp.import_array()
 cdef enum:
     # Elements whose rows make a chunk, if that is more than one row.
     CHUNK = 32 * FB_BLOCK
-    # Below this many elements an OpenMP region costs more than a second thread brings (measured).
+    # Below this many elements a second thread brings less than 10 microseconds (measured), and may have to be waited
+    # for.
     PARALLEL_FROM = 2 * CHUNK
     # Below this many elements the GIL is kept.
     RELEASE_FROM = 4096

@@ -6,6 +6,7 @@ cdef struct Partial:
     fb_sum sum
     Py_ssize_t count
     Py_ssize_t wrong        # the first element or row that is wrong, or -1
+    double finished         # when, in seconds; set by run_chunks
 
 ctypedef void (*Run)(const void *call, Py_ssize_t chunk, Partial *partial) noexcept nogil
 

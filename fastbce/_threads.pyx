@@ -21,6 +21,7 @@ cdef extern from *:
     #define FB_OPENMP 0
     static int omp_get_max_threads(void) { return 1; }
     static int omp_in_parallel(void) { return 0; }
+    static double omp_get_wtime(void) { return 0; }
     #endif
 
     /* The threads of an OpenMP runtime do not survive a fork, and a region in the child would wait for them forever:
@@ -33,6 +34,7 @@ cdef extern from *:
     const int fb_is_child
     int omp_get_max_threads() noexcept nogil
     int omp_in_parallel() noexcept nogil
+    double omp_get_wtime() noexcept nogil
     void fb_watch_forks() noexcept nogil
 
 fb_watch_forks()
@@ -126,19 +128,50 @@ cdef int threads_for_call(object num_threads) except -1:
     return count
 
 
+# Where the other cores are busy, a team waits for a thread that waits for a core: a whole time slice, a thousand times
+# the work of a call. BLAS threads that spin after a matrix product do that to every call between two products. So when
+# the calling thread has waited longer than it worked, the next calls take one thread: 16 of them, then 32, ... A team
+# that is on time halves that again. No bit of a result depends on it.
+cdef enum:
+    FEWEST_ALONE = 16
+    MOST_ALONE = 4096
+cdef double SHORT_WAIT = 200e-6
+cdef int calls_alone = 0            # how many calls still go without a team
+cdef int next_alone = FEWEST_ALONE  # how many will after the next late one
+
+
+cdef void judge_team(double started, double own_part_done, double all_done) noexcept:
+    global calls_alone, next_alone
+    cdef double waited = all_done - own_part_done
+    if waited > SHORT_WAIT and waited > own_part_done - started:
+        calls_alone = next_alone
+        next_alone = min(2 * next_alone, MOST_ALONE)
+    else:
+        next_alone = max(next_alone // 2, FEWEST_ALONE)
+
+
 cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, Partial *total) except -1:
     """Run every chunk without the GIL, and add what they come to in their order, whichever thread ran them."""
+    global calls_alone
     cdef Py_ssize_t i
+    cdef double started = 0, done = 0
     cdef Partial *partials = <Partial *>malloc(max(chunks, 1) * sizeof(Partial))
     if partials == NULL:
         raise MemoryError
     total.sum.sum = total.sum.lost = 0
     total.count = 0
     total.wrong = -1
+    threads = <int>min(<Py_ssize_t>threads, chunks)
+    if threads > 1 and calls_alone > 0:
+        calls_alone -= 1
+        threads = 1
     with nogil:
         if threads > 1:
+            started = omp_get_wtime()
             for i in prange(chunks, num_threads=threads, schedule="static"):
                 run(call, i, &partials[i])
+                partials[i].finished = omp_get_wtime()
+            done = omp_get_wtime()
         else:
             for i in range(chunks):
                 run(call, i, &partials[i])
@@ -148,6 +181,8 @@ cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, P
             total.count += partials[i].count
             if total.wrong < 0:
                 total.wrong = partials[i].wrong
+    if threads > 1:  # the calling thread's part is the first
+        judge_team(started, partials[(chunks + threads - 1) // threads - 1].finished, done)
     free(partials)
     return 0
 
