@@ -102,6 +102,7 @@ cdef cnp.ndarray as_mask(object value)
 cdef cnp.ndarray broadcast(cnp.ndarray array, str name, tuple shape, str of)
 cdef cnp.ndarray as_output(object value, str name, tuple shape)
 cdef bint separate(list inputs, list outputs) except -1
+cdef cnp.ndarray classes_last(cnp.ndarray array, int axis)
 cdef object position(Py_ssize_t index, tuple shape)
 cdef void describe_input(Operand *operand, cnp.ndarray array, const fb_kernels *kernels, bint targets) noexcept
 cdef void describe_labels(Operand *operand, cnp.ndarray array) noexcept

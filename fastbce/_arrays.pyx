@@ -119,6 +119,8 @@ cdef cnp.ndarray as_mask(object value):
 
 
 cdef cnp.ndarray broadcast(cnp.ndarray array, str name, tuple shape, str of):
+    if (<object>array).shape == shape or (cnp.PyArray_NDIM(array) == 0 and name != "where"):
+        return array  # one value is read as often as it is wanted; a mask is counted, too
     try:
         return np.broadcast_to(array, shape)
     except ValueError:
@@ -184,6 +186,8 @@ cdef bint separate(list inputs, list outputs) except -1:
     """
     cdef bint overwrites = False
     arrays = [(name, array) for name, array in outputs if array is not None]
+    if not arrays:
+        return False
     for i, (name, array) in enumerate(arrays):
         for other_name, other in arrays[:i]:
             if _share(array, other):
@@ -204,6 +208,13 @@ cdef bint separate(list inputs, list outputs) except -1:
                     array = array.copy()
                     inputs[i] = (name, array)
     return overwrites
+
+
+cdef cnp.ndarray classes_last(cnp.ndarray array, int axis):
+    """A view of the array in which `axis` is the last one."""
+    if axis == cnp.PyArray_NDIM(array) - 1:
+        return array
+    return np.moveaxis(array, axis, -1)
 
 
 cdef object position(Py_ssize_t index, tuple shape):
@@ -236,7 +247,7 @@ cdef void describe(Operand *operand, cnp.ndarray array, int own_code) noexcept:
             operand.strides[ndim] = stride
             ndim += 1
     operand.ndim = max(ndim, 1)
-    operand.step = operand.strides[0] if ndim > 0 else cnp.PyArray_ITEMSIZE(array)
+    operand.step = operand.strides[0] if ndim > 0 else 0  # one value, for every element
     operand.direct = (operand.ndim == 1 and operand.step == cnp.PyArray_ITEMSIZE(array)
                       and dtype_code(array) == own_code and not operand.swapped and cnp.PyArray_ISALIGNED(array))
 

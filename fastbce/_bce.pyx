@@ -288,8 +288,11 @@ cdef object general_call(Input kind, bint want_grad, object x_given, object y_gi
         weight = broadcast(as_values(sample_weight, "sample_weight"), "sample_weight", shape, x_name)
     if pos_weight is not None:
         positive = as_values(pos_weight, "pos_weight")
-        lowest = np.fmin.reduce(positive, axis=None) if positive.size else 0  # NaN stays, and gives NaN
-        if lowest < 0:
+        if cnp.PyArray_NDIM(positive) == 0:
+            lowest = positive.item()
+        else:
+            lowest = np.fmin.reduce(positive, axis=None) if positive.size else 0
+        if lowest < 0:  # NaN is not, and gives NaN
             raise ValueError(f"pos_weight: expected numbers that are not negative, got {lowest}")
         positive = broadcast(positive, "pos_weight", shape, x_name)
     if where is not None:

@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
+import math
 import operator
 
 import numpy as np
@@ -22,6 +23,7 @@ from fastbce._arrays cimport (
     as_output,
     as_values,
     broadcast,
+    classes_last,
     describe_input,
     describe_labels,
     describe_output,
@@ -342,7 +344,7 @@ cdef object general_call(bint want_grad, object x_given, object y_given, object 
         axis += len(x_shape)
     cdef tuple row_shape = x_shape[:axis] + x_shape[axis + 1:]
     call.classes = x_shape[axis]
-    call.rows = np.prod(row_shape, dtype=np.intp)
+    call.rows = math.prod(row_shape)
     if call.classes == 0 and call.rows > 0:
         raise ValueError(f"logits: expected at least one class along axis {axis}, got shape {x_shape}")
 
@@ -391,11 +393,11 @@ cdef object general_call(bint want_grad, object x_given, object y_given, object 
 
     call.kernels = kernels_for(dtype_code(x))
     call.size = real.itemsize
-    describe_input(&call.x, np.moveaxis(x, axis, -1), call.kernels, False)
+    describe_input(&call.x, classes_last(x, axis), call.kernels, False)
     if call.has_labels:
         describe_labels(&call.targets, y)
     else:
-        describe_input(&call.targets, np.moveaxis(y, axis, -1), call.kernels, False)
+        describe_input(&call.targets, classes_last(y, axis), call.kernels, False)
         call.targets.direct = call.targets.direct and not overwrites
     if weight is not None:
         describe_input(&call.weight, weight, call.kernels, False)
@@ -417,13 +419,13 @@ cdef object general_call(bint want_grad, object x_given, object y_given, object 
     if want_grad:
         if grad is None:
             grad = np.empty(x_shape, real)
-        describe_output(&call.grad, np.moveaxis(grad, axis, -1), call.kernels)
+        describe_output(&call.grad, classes_last(grad, axis), call.kernels)
     if losses is None and reduction == "none":
         losses = np.empty(row_shape, real)
     if losses is not None:
         describe_output(&call.loss, losses, call.kernels)
     if proba is not None:
-        describe_output(&call.proba, np.moveaxis(proba, axis, -1), call.kernels)
+        describe_output(&call.proba, classes_last(proba, axis), call.kernels)
 
     execute(&call, run_chunk, threads, &total)
     if total.wrong >= 0:  # another thread changed it meanwhile
