@@ -109,7 +109,9 @@ cdef void describe_labels(Operand *operand, cnp.ndarray array) noexcept
 cdef void describe_output(Operand *operand, cnp.ndarray array, const fb_kernels *kernels) noexcept
 cdef double as_number(object value, str name) except? -1.0
 cdef double as_fraction(object value, str name) except? -1.0
+cdef int check_reduction(object value) except -1
 cdef double as_normalizer(object value, str reduction) except? -1.0
+cdef object reduced(fb_sum total, double denominator)
 
 
 cdef inline bint same_shape(cnp.ndarray a, cnp.ndarray b, int ndim) noexcept:

@@ -145,6 +145,12 @@ cdef double as_fraction(object value, str name) except? -1.0:
     return number
 
 
+cdef int check_reduction(object value) except -1:
+    if value not in ("none", "sum", "mean", "weighted_mean"):
+        raise ValueError(f"reduction: expected 'none', 'sum', 'mean' or 'weighted_mean', got {value!r}")
+    return 0
+
+
 cdef double as_normalizer(object value, str reduction) except? -1.0:
     if reduction not in ("mean", "weighted_mean"):
         raise ValueError(f"normalizer: expected None with reduction={reduction!r}, got {value!r}")
@@ -152,6 +158,11 @@ cdef double as_normalizer(object value, str reduction) except? -1.0:
     if not (number > 0 and math.isfinite(number)):
         raise ValueError(f"normalizer: expected a positive finite number, got {value!r}")
     return number
+
+
+cdef object reduced(fb_sum total, double denominator):
+    """The sum over the denominator, as a Python float; nan if that is 0."""
+    return fb_sum_value(total) / denominator if denominator != 0 else math.nan
 
 
 # ---- outputs, and what they share memory with ------------------------------------------------------------------------

@@ -4,7 +4,6 @@
 # flags (direct_call); everything else goes through general_call, which names what is wrong. Both fill a Call, and
 # execute walks it: blocks of FB_BLOCK elements, chunks of blocks over threads, partial sums in a fixed order.
 cimport numpy as cnp
-from libc.math cimport NAN
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
@@ -23,6 +22,7 @@ from fastbce._arrays cimport (
     as_output,
     as_values,
     broadcast,
+    check_reduction,
     describe_input,
     describe_output,
     disjoint,
@@ -34,6 +34,7 @@ from fastbce._arrays cimport (
     fb_sum_value,
     kernels_for,
     position,
+    reduced,
     same_shape,
     separate,
     take,
@@ -261,12 +262,6 @@ cdef int check_range(const Call *call, object x, object y) except -1:
     return 0
 
 
-cdef object finish(const Call *call, Partial *total, double denominator):
-    # The reduced loss, as a Python float.
-    cdef double value = fb_sum_value(total.sum)
-    return value / denominator if denominator != 0 else NAN
-
-
 cdef object general_call(Input kind, bint want_grad, object x_given, object y_given, object sample_weight,
                          object pos_weight, object label_smoothing, object where, object eps, object reduction,
                          object normalizer, object out, object loss_out, object proba_out, object num_threads):
@@ -276,8 +271,7 @@ cdef object general_call(Input kind, bint want_grad, object x_given, object y_gi
     cdef double denominator = 1
     cdef str x_name = "logits" if kind == LOGITS else "probs"
 
-    if reduction not in ("none", "sum", "mean", "weighted_mean"):
-        raise ValueError(f"reduction: expected 'none', 'sum', 'mean' or 'weighted_mean', got {reduction!r}")
+    check_reduction(reduction)
     cdef double given_denominator = as_normalizer(normalizer, reduction) if normalizer is not None else 0
 
     cdef cnp.ndarray x = as_logits(x_given, x_name)
@@ -365,7 +359,7 @@ cdef object general_call(Input kind, bint want_grad, object x_given, object y_gi
     execute(&call, run_chunk, threads, &total)
     if total.wrong >= 0:
         check_range(&call, x, y)
-    value = losses if reduction == "none" else finish(&call, &total, denominator)
+    value = losses if reduction == "none" else reduced(total.sum, denominator)
     return (value, grad) if want_grad else value
 
 
@@ -396,8 +390,21 @@ cdef object plain_call(Input kind, bint want_grad, object x, object y, object re
             threads_for_call(num_threads) if call.n >= PARALLEL_FROM or num_threads is not None else 1, &total)
     if total.wrong >= 0:
         check_range(&call, x, y)
-    value = finish(&call, &total, denominator)
+    value = reduced(total.sum, denominator)
     return (value, out) if want_grad else value
+
+
+cdef object any_call(Input kind, bint want_grad, object x, object y, object sample_weight, object pos_weight,
+                     object label_smoothing, object where, object eps, object reduction, object normalizer, object out,
+                     object loss_out, object proba_out, object num_threads):
+    cdef object result
+    if (sample_weight is None and pos_weight is None and where is None and eps is None and normalizer is None
+            and loss_out is None and proba_out is None and is_zero(label_smoothing)):
+        result = plain_call(kind, want_grad, x, y, reduction, out, num_threads)
+        if result is not None:
+            return result
+    return general_call(kind, want_grad, x, y, sample_weight, pos_weight, label_smoothing, where, eps, reduction,
+                        normalizer, out, loss_out, proba_out, num_threads)
 
 
 def bce(probs, targets, *, sample_weight=None, pos_weight=None, label_smoothing=0.0, where=None, eps=None,
@@ -445,14 +452,8 @@ def bce(probs, targets, *, sample_weight=None, pos_weight=None, label_smoothing=
     ValueError
         A wrong shape or value; a probability or target outside [0, 1], with its position.
     """
-    cdef object value
-    if (sample_weight is None and pos_weight is None and where is None and eps is None and normalizer is None
-            and loss_out is None and is_zero(label_smoothing)):
-        value = plain_call(PROBS, False, probs, targets, reduction, None, num_threads)
-        if value is not None:
-            return value
-    return general_call(PROBS, False, probs, targets, sample_weight, pos_weight, label_smoothing, where, eps, reduction,
-                        normalizer, None, loss_out, None, num_threads)
+    return any_call(PROBS, False, probs, targets, sample_weight, pos_weight, label_smoothing, where, eps, reduction,
+                    normalizer, None, loss_out, None, num_threads)
 
 
 def bce_value_and_grad(probs, targets, *, sample_weight=None, pos_weight=None, label_smoothing=0.0, where=None,
@@ -482,14 +483,8 @@ def bce_value_and_grad(probs, targets, *, sample_weight=None, pos_weight=None, l
     TypeError, ValueError
         As in `bce`.
     """
-    cdef object value
-    if (sample_weight is None and pos_weight is None and where is None and eps is None and normalizer is None
-            and loss_out is None and is_zero(label_smoothing)):
-        value = plain_call(PROBS, True, probs, targets, reduction, out, num_threads)
-        if value is not None:
-            return value
-    return general_call(PROBS, True, probs, targets, sample_weight, pos_weight, label_smoothing, where, eps, reduction,
-                        normalizer, out, loss_out, None, num_threads)
+    return any_call(PROBS, True, probs, targets, sample_weight, pos_weight, label_smoothing, where, eps, reduction,
+                    normalizer, out, loss_out, None, num_threads)
 
 
 def bce_with_logits(logits, targets, *, sample_weight=None, pos_weight=None, label_smoothing=0.0, where=None,
@@ -520,14 +515,8 @@ def bce_with_logits(logits, targets, *, sample_weight=None, pos_weight=None, lab
     ValueError
         A wrong shape or value; a target outside [0, 1], with its position.
     """
-    cdef object value
-    if (sample_weight is None and pos_weight is None and where is None and normalizer is None and loss_out is None
-            and proba_out is None and is_zero(label_smoothing)):
-        value = plain_call(LOGITS, False, logits, targets, reduction, None, num_threads)
-        if value is not None:
-            return value
-    return general_call(LOGITS, False, logits, targets, sample_weight, pos_weight, label_smoothing, where, None,
-                        reduction, normalizer, None, loss_out, proba_out, num_threads)
+    return any_call(LOGITS, False, logits, targets, sample_weight, pos_weight, label_smoothing, where, None,
+                    reduction, normalizer, None, loss_out, proba_out, num_threads)
 
 
 def bce_with_logits_value_and_grad(logits, targets, *, sample_weight=None, pos_weight=None, label_smoothing=0.0,
@@ -565,11 +554,5 @@ num_threads
     >>> round(loss, 6), grad.round(6).tolist()
     (2.820075, [-0.5, 0.880797])
     """
-    cdef object value
-    if (sample_weight is None and pos_weight is None and where is None and normalizer is None and loss_out is None
-            and proba_out is None and is_zero(label_smoothing)):
-        value = plain_call(LOGITS, True, logits, targets, reduction, out, num_threads)
-        if value is not None:
-            return value
-    return general_call(LOGITS, True, logits, targets, sample_weight, pos_weight, label_smoothing, where, None,
-                        reduction, normalizer, out, loss_out, proba_out, num_threads)
+    return any_call(LOGITS, True, logits, targets, sample_weight, pos_weight, label_smoothing, where, None,
+                    reduction, normalizer, out, loss_out, proba_out, num_threads)

@@ -1,7 +1,6 @@
 # Softmax cross-entropy: the entry points, the checks, and the loop over rows. Built as _bce.pyx is: a short way in for
 # plain arrays, a general one that names what is wrong, and one way through.
 cimport numpy as cnp
-from libc.math cimport NAN
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -23,6 +22,7 @@ from fastbce._arrays cimport (
     as_output,
     as_values,
     broadcast,
+    check_reduction,
     classes_last,
     describe_input,
     describe_labels,
@@ -36,6 +36,7 @@ from fastbce._arrays cimport (
     fb_sum_value,
     kernels_for,
     position,
+    reduced,
     same_shape,
     separate,
     take,
@@ -253,11 +254,6 @@ cdef int bad_label(object labels, Py_ssize_t index, Py_ssize_t classes) except -
     raise IndexError(f"targets: expected class labels in [0, {classes}), got {value} at position {place}")
 
 
-cdef object finish(const Call *call, const Partial *total, double denominator):
-    cdef double value = fb_sum_value(total.sum)
-    return value / denominator if denominator != 0 else NAN
-
-
 cdef void absent(Call *call) noexcept:
     call.weight.data = call.where.data = call.loss.data = call.grad.data = call.proba.data = NULL
     call.class_weight = NULL
@@ -311,7 +307,7 @@ cdef object plain_call(bint want_grad, cnp.ndarray x, cnp.ndarray y, bint mean, 
     execute(&call, run_chunk, threads, &total)
     if total.wrong >= 0:  # another thread changed it meanwhile
         bad_label(y, total.wrong, call.classes)
-    value = finish(&call, &total, denominator)
+    value = reduced(total.sum, denominator)
     return (value, out) if want_grad else value
 
 
@@ -324,8 +320,7 @@ cdef object general_call(bint want_grad, object x_given, object y_given, object 
     cdef int threads = threads_for_call(num_threads), axis
     cdef double denominator = 1
 
-    if reduction not in ("none", "sum", "mean", "weighted_mean"):
-        raise ValueError(f"reduction: expected 'none', 'sum', 'mean' or 'weighted_mean', got {reduction!r}")
+    check_reduction(reduction)
     cdef double given_denominator = as_normalizer(normalizer, reduction) if normalizer is not None else 0
 
     absent(&call)
@@ -430,7 +425,7 @@ cdef object general_call(bint want_grad, object x_given, object y_given, object 
     execute(&call, run_chunk, threads, &total)
     if total.wrong >= 0:  # another thread changed it meanwhile
         bad_label(y, total.wrong, call.classes)
-    value = losses if reduction == "none" else finish(&call, &total, denominator)
+    value = losses if reduction == "none" else reduced(total.sum, denominator)
     return (value, grad) if want_grad else value
 
 
@@ -440,6 +435,17 @@ cdef inline bint is_zero(object value) noexcept:
 
 cdef inline bint is_minus_one(object value) noexcept:
     return type(value) is int and value == -1
+
+
+cdef object any_call(bint want_grad, object logits, object targets, object axis, object sample_weight,
+                     object class_weight, object label_smoothing, object ignore_index, object where, object reduction,
+                     object normalizer, object out, object loss_out, object proba_out, object num_threads):
+    if (sample_weight is None and class_weight is None and ignore_index is None and where is None and normalizer is None
+            and loss_out is None and proba_out is None and is_minus_one(axis) and is_zero(label_smoothing)
+            and (reduction == "mean" or reduction == "sum") and is_plain(logits, targets, out)):
+        return plain_call(want_grad, logits, targets, reduction == "mean", out, num_threads)
+    return general_call(want_grad, logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index,
+                        where, reduction, normalizer, out, loss_out, proba_out, num_threads)
 
 
 def cross_entropy(logits, targets, *, axis=-1, sample_weight=None, class_weight=None, label_smoothing=0.0,
@@ -497,12 +503,8 @@ def cross_entropy(logits, targets, *, axis=-1, sample_weight=None, class_weight=
     IndexError
         A label outside [0, C), with its position. Nothing has been written then.
     """
-    if (sample_weight is None and class_weight is None and ignore_index is None and where is None and normalizer is None
-            and loss_out is None and proba_out is None and is_minus_one(axis) and is_zero(label_smoothing)
-            and (reduction == "mean" or reduction == "sum") and is_plain(logits, targets, None)):
-        return plain_call(False, logits, targets, reduction == "mean", None, num_threads)
-    return general_call(False, logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index, where,
-                        reduction, normalizer, None, loss_out, proba_out, num_threads)
+    return any_call(False, logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index, where,
+                    reduction, normalizer, None, loss_out, proba_out, num_threads)
 
 
 def cross_entropy_value_and_grad(logits, targets, *, axis=-1, sample_weight=None, class_weight=None,
@@ -539,9 +541,5 @@ loss_out, proba_out, num_threads
     >>> round(loss, 6), grad.round(6).tolist()
     (1.098612, [[0.333333, -0.666667, 0.333333]])
     """
-    if (sample_weight is None and class_weight is None and ignore_index is None and where is None and normalizer is None
-            and loss_out is None and proba_out is None and is_minus_one(axis) and is_zero(label_smoothing)
-            and (reduction == "mean" or reduction == "sum") and is_plain(logits, targets, out)):
-        return plain_call(True, logits, targets, reduction == "mean", out, num_threads)
-    return general_call(True, logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index, where,
-                        reduction, normalizer, out, loss_out, proba_out, num_threads)
+    return any_call(True, logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index, where,
+                    reduction, normalizer, out, loss_out, proba_out, num_threads)

@@ -1,24 +1,6 @@
 /* float32: the names, constants and polynomials that the *.inc.h files take when they are compiled for float.
  * Coefficients: tools/fit_polynomials.py, which also prints the errors quoted here. */
-#undef FB_DTYPE
-#undef REAL
-#undef BITS
-#undef SIGNED_BITS
-#undef FMA
-#undef FABS
-#undef MANTISSA_BITS
-#undef EXPONENT_BIAS
-#undef ROUND_MAGIC
-#undef LN2
-#undef LN2_REST
-#undef LN2_HEAD
-#undef LN2_TAIL
-#undef EXP_CUT
-#undef EXP_TINY
-#undef SMALLEST_NORMAL
-#undef SUBNORMAL_SCALE
-#undef SUBNORMAL_BITS
-#undef SQRT_HALF_BITS
+#include "real_undef.h"
 
 #define FB_DTYPE f32
 #define REAL float

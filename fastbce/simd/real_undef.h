@@ -1,0 +1,20 @@
+/* Forgets one real_*.h, so that the other can be included after it. */
+#undef FB_DTYPE
+#undef REAL
+#undef BITS
+#undef SIGNED_BITS
+#undef FMA
+#undef FABS
+#undef MANTISSA_BITS
+#undef EXPONENT_BIAS
+#undef ROUND_MAGIC
+#undef LN2
+#undef LN2_REST
+#undef LN2_HEAD
+#undef LN2_TAIL
+#undef EXP_CUT
+#undef EXP_TINY
+#undef SMALLEST_NORMAL
+#undef SUBNORMAL_SCALE
+#undef SUBNORMAL_BITS
+#undef SQRT_HALF_BITS
