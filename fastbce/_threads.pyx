@@ -56,6 +56,8 @@ def _initial():
         if not given.strip().isdecimal() or int(given) < 1:
             raise ImportError(f"FASTBCE_NUM_THREADS: expected a positive integer, got {given!r}")
         return int(given), "FASTBCE_NUM_THREADS"
+    if not FB_OPENMP:
+        return 1, "no OpenMP"
     if "OMP_NUM_THREADS" in os.environ:
         return max(1, omp_get_max_threads()), "OMP_NUM_THREADS"
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
