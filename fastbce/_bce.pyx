@@ -136,13 +136,16 @@ cdef void run_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) noexc
     cdef const Call *call = <const Call *>call_
     cdef fb_buffers buffers
     cdef fb_lanes lanes
-    cdef Py_ssize_t start = chunk * CHUNK, stop = min(call.n, start + CHUNK)
+    cdef Py_ssize_t start = chunk * CHUNK, stop = min(call.n, start + CHUNK), n
     memset(&lanes, 0, sizeof(lanes))
     partial.wrong = -1
     while start < stop:
-        if run_block(call, start, min(<Py_ssize_t>FB_BLOCK, stop - start), &buffers, &lanes):
+        n = min(<Py_ssize_t>FB_BLOCK, stop - start)
+        if n > FB_LANES:
+            n &= -FB_LANES  # only what is left at the very end needs filling up
+        if run_block(call, start, n, &buffers, &lanes):
             partial.wrong = start
-        start += FB_BLOCK
+        start += n
     partial.sum = call.kernels.total(&lanes)
 
 
