@@ -4,8 +4,8 @@
  * no bit: no step mixes them. */
 
 typedef struct {
-    REAL e[FB_FEW_CLASSES]
-          [FB_TILE]; /* the logits, then exp(x - max), or -1 at the maximum; then the gradient */
+    /* The logits, then exp(x - max), or -1 at the maximum, then the gradient. */
+    REAL e[FB_FEW_CLASSES][FB_TILE];
     REAL max[FB_TILE], weight[FB_TILE], inverse[FB_TILE], factor[FB_TILE], entry[FB_TILE], gap[FB_TILE];
     double sum[FB_TILE], lost[FB_TILE], rest[FB_TILE];
     SIGNED_BITS ties[FB_TILE];
@@ -22,7 +22,7 @@ FB_INLINE void FN(tile_turn_in)(FN(tile) * tile, const REAL *x, int64_t rows, in
     }
 }
 
-/* out = |e| factor, on its side again */
+/* and out again */
 FB_INLINE void FN(tile_turn_out)(const FN(tile) * tile, REAL *out, int64_t rows, int64_t classes)
 {
     for (int64_t i = 0; i < rows; i++)

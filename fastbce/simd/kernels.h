@@ -7,7 +7,12 @@
 
 #include <stdint.h>
 
-enum { FB_BLOCK = 512, FB_LANES = 16, FB_SUM_LANES = 32, FB_FEW_CLASSES = 128 };
+enum {
+    FB_BLOCK = 512,    /* what a block's arrays take of the first-level cache leaves room for the caller's */
+    FB_LANES = 16,     /* the floats of the widest vector */
+    FB_SUM_LANES = 32, /* two additions under way in each lane of it */
+    FB_FEW_CLASSES = 128 /* rows of no more are faster a tile at a time (measured) */
+};
 
 /* The dtypes that are read. */
 enum fb_dtype {
@@ -48,15 +53,15 @@ typedef struct {
     int64_t n;
     const void *x; /* logits or probabilities */
     const void *y; /* targets */
-    const void
-        *weight; /* 0 where an element is left out; NULL: all are 1, and so are pos_weight and no smoothing */
-    const void *pos_weight; /* read where weight is not NULL */
+    /* 0 where an element is left out. NULL: all weights are 1, and pos_weight and smoothing are not read. */
+    const void *weight;
+    const void *pos_weight;
     void *loss;
-    void *grad;       /* NULL: not wanted; may be x */
-    double scale;     /* multiplies the gradient */
-    double smoothing; /* read where weight is not NULL */
-    double clip_low,
-        clip_high; /* probabilities: clip to [clip_low, clip_high]; clip_low < 0: torch's limits instead */
+    void *grad;   /* NULL: not wanted; may be x */
+    double scale; /* multiplies the gradient */
+    double smoothing;
+    /* What probabilities are clipped to. clip_low < 0: torch's limits instead. */
+    double clip_low, clip_high;
 } fb_block;
 
 /* Rows of softmax cross-entropy, contiguous: row i is classes elements from x + i * classes. */
