@@ -132,14 +132,13 @@ cdef int threads_for_call(object num_threads) except -1:
 
 # Where the other cores are busy, a team waits for a thread that waits for a core: a whole time slice, a thousand times
 # the work of a call. BLAS threads that spin after a matrix product do that to every call between two products. So when
-# the calling thread has waited longer than it worked, the next calls take one thread: 16 of them, then 32, ... A team
-# that is on time halves that again. No bit of a result depends on it.
+# the calling thread has waited longer than it worked, calls take one thread: the next one, and as long as teams come
+# late, four times as many each time. A team that is on time quarters that again. No bit of a result depends on it.
 cdef enum:
-    FEWEST_ALONE = 16
     MOST_ALONE = 4096
 cdef double SHORT_WAIT = 200e-6
-cdef int calls_alone = 0            # how many calls still go without a team
-cdef int next_alone = FEWEST_ALONE  # how many will after the next late one
+cdef int calls_alone = 0  # how many calls still go without a team
+cdef int next_alone = 1   # how many will after the next late one
 
 
 cdef void judge_team(double started, double own_part_done, double all_done) noexcept:
@@ -147,9 +146,9 @@ cdef void judge_team(double started, double own_part_done, double all_done) noex
     cdef double waited = all_done - own_part_done
     if waited > SHORT_WAIT and waited > own_part_done - started:
         calls_alone = next_alone
-        next_alone = min(2 * next_alone, MOST_ALONE)
+        next_alone = min(4 * next_alone, MOST_ALONE)
     else:
-        next_alone = max(next_alone // 2, FEWEST_ALONE)
+        next_alone = max(next_alone // 4, 1)
 
 
 cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, Partial *total) except -1:
