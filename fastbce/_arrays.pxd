@@ -114,9 +114,11 @@ cdef double as_normalizer(object value, str reduction) except? -1.0
 cdef object reduced(fb_sum total, double denominator)
 
 
-cdef inline bint same_shape(cnp.ndarray a, cnp.ndarray b, int ndim) noexcept:
-    # Of the first ndim axes.
-    cdef int d
+cdef inline bint same_shape(cnp.ndarray a, cnp.ndarray b, int without=0) noexcept:
+    # Whether b has the shape of a, that of a's last `without` axes left out.
+    cdef int d, ndim = cnp.PyArray_NDIM(a) - without
+    if cnp.PyArray_NDIM(b) != ndim:
+        return False
     for d in range(ndim):
         if cnp.PyArray_DIM(a, d) != cnp.PyArray_DIM(b, d):
             return False

@@ -139,6 +139,7 @@ cdef void run_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) noexc
     cdef Py_ssize_t start = chunk * CHUNK, stop = min(call.n, start + CHUNK), n
     memset(&lanes, 0, sizeof(lanes))
     partial.wrong = -1
+    partial.count = 0
     while start < stop:
         n = min(<Py_ssize_t>FB_BLOCK, stop - start)
         if n > FB_LANES:
@@ -165,6 +166,7 @@ cdef void sum_weights(const void *call_, Py_ssize_t chunk, Partial *partial) noe
         start += n
     partial.sum = call.kernels.total(&lanes)
     partial.wrong = -1
+    partial.count = 0
 
 
 cdef Py_ssize_t first_outside(const Call *call, const Operand *operand) noexcept nogil:
@@ -209,11 +211,10 @@ cdef bint direct_call(Call *call, Input kind, object x, object y, object out) no
     if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y)):
         return False
     cdef cnp.ndarray x_array = x, y_array = y, out_array
-    cdef int ndim = cnp.PyArray_NDIM(x_array)
     code = cnp.PyArray_TYPE(x_array)
     y_code = dtype_code(y_array)
     if not ((code == cnp.NPY_FLOAT or code == cnp.NPY_DOUBLE) and y_code >= 0 and cnp.PyArray_ISCARRAY_RO(x_array)
-            and cnp.PyArray_ISCARRAY_RO(y_array) and same_shape(x_array, y_array, cnp.PyArray_NDIM(x_array))):
+            and cnp.PyArray_ISCARRAY_RO(y_array) and same_shape(x_array, y_array)):
         return False
     call.n = cnp.PyArray_SIZE(x_array)
     if call.n == 0:
@@ -231,8 +232,8 @@ cdef bint direct_call(Call *call, Input kind, object x, object y, object out) no
             return False
         out_array = out
         if not (cnp.PyArray_TYPE(out_array) == code and cnp.PyArray_ISCARRAY(out_array)
-                and cnp.PyArray_NDIM(out_array) == ndim and same_shape(x_array, out_array, ndim)
-                and disjoint(x_array, out_array) and disjoint(y_array, out_array)):
+                and same_shape(x_array, out_array) and disjoint(x_array, out_array)
+                and disjoint(y_array, out_array)):
             return False
         lie_direct(&call.grad, out_array)
         call.grad.store = call.kernels.store[dtype_code(out_array)]

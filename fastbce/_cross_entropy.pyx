@@ -266,18 +266,18 @@ cdef bint is_plain(object x, object y, object out) noexcept:
     if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y)):
         return False
     cdef cnp.ndarray x_array = x, y_array = y, grad
-    cdef int ndim = cnp.PyArray_NDIM(x_array), code = cnp.PyArray_TYPE(x_array)
+    cdef int code = cnp.PyArray_TYPE(x_array)
     if not ((code == cnp.NPY_FLOAT or code == cnp.NPY_DOUBLE) and cnp.PyArray_ISCARRAY_RO(x_array)
             and cnp.PyArray_ISCARRAY_RO(y_array) and cnp.PyArray_SIZE(x_array) > 0 and cnp.PyArray_ISINTEGER(y_array)
-            and cnp.PyArray_NDIM(y_array) == ndim - 1 and same_shape(x_array, y_array, ndim - 1)):
+            and same_shape(x_array, y_array, 1)):
         return False
     if out is None:
         return True
     if not cnp.PyArray_CheckExact(out):
         return False
     grad = out
-    return (cnp.PyArray_TYPE(grad) == code and cnp.PyArray_ISCARRAY(grad) and cnp.PyArray_NDIM(grad) == ndim
-            and same_shape(x_array, grad, ndim) and disjoint(x_array, grad) and disjoint(y_array, grad))
+    return (cnp.PyArray_TYPE(grad) == code and cnp.PyArray_ISCARRAY(grad) and same_shape(x_array, grad)
+            and disjoint(x_array, grad) and disjoint(y_array, grad))
 
 
 cdef object plain_call(bint want_grad, cnp.ndarray x, cnp.ndarray y, bint mean, object out, object num_threads):

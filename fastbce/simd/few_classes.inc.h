@@ -6,7 +6,7 @@
 typedef struct {
     /* The logits, then exp(x - max), or -1 at the maximum, then the gradient. */
     REAL e[FB_FEW_CLASSES][FB_TILE];
-    REAL max[FB_TILE], weight[FB_TILE], inverse[FB_TILE], factor[FB_TILE], entry[FB_TILE], gap[FB_TILE];
+    REAL max[FB_TILE], weight[FB_TILE], inverse[FB_TILE], factor[FB_TILE], entry[FB_TILE], e_label[FB_TILE];
     double sum[FB_TILE], lost[FB_TILE], rest[FB_TILE];
     SIGNED_BITS ties[FB_TILE];
     int64_t label[FB_TILE];
@@ -118,11 +118,11 @@ static int64_t FN(few_classes)(const fb_rows *rows)
             for (int i = 0; i < FB_TILE; i++) {
                 const double total = 1 + tile.rest[i], weight = tile.weight[i] * rows->scale;
                 tile.factor[i] = (REAL)(weight / total);
-                tile.gap[i] = tile.e[tile.label[i]][i];
+                tile.e_label[i] = tile.e[tile.label[i]][i];
             }
             for (int i = 0; i < FB_TILE;
                  i++) { /* the label's entry is minus the sum of the others', never p - 1 */
-                const double e = tile.gap[i], rest = tile.rest[i], weight = tile.weight[i] * rows->scale;
+                const double e = tile.e_label[i], rest = tile.rest[i], weight = tile.weight[i] * rows->scale;
                 const double others = e < 0 ? rest : 1 + (rest - e);
                 tile.entry[i] = (REAL)(-(others / (1 + rest)) * weight);
             }
