@@ -1,19 +1,31 @@
 """Binary and softmax cross-entropy with gradients over NumPy buffers: fast, accurate, dependable."""
 
-from fastbce._bce import bce, bce_value_and_grad, bce_with_logits, bce_with_logits_value_and_grad
-from fastbce._cross_entropy import cross_entropy, cross_entropy_value_and_grad
+from fastbce._bce import (
+    bce,
+    bce_value_and_grad,
+    bce_with_logits,
+    bce_with_logits_grad_hess,
+    bce_with_logits_value_and_grad,
+    sigmoid_focal_loss,
+    sigmoid_focal_loss_value_and_grad,
+)
+from fastbce._cross_entropy import cross_entropy, cross_entropy_grad_hess, cross_entropy_value_and_grad
 from fastbce._threads import get_num_threads, set_num_threads, show_config, threads
 
 __all__ = [
     "bce",
     "bce_value_and_grad",
     "bce_with_logits",
+    "bce_with_logits_grad_hess",
     "bce_with_logits_value_and_grad",
     "cross_entropy",
+    "cross_entropy_grad_hess",
     "cross_entropy_value_and_grad",
     "get_num_threads",
     "set_num_threads",
     "show_config",
+    "sigmoid_focal_loss",
+    "sigmoid_focal_loss_value_and_grad",
     "threads",
 ]
 

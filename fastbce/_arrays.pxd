@@ -8,7 +8,8 @@ cdef extern from "simd/kernels.h" nogil:
     enum: FB_BLOCK
     enum: FB_LANES
     enum fb_dtype:
-        FB_BOOL, FB_I8, FB_U8, FB_I16, FB_U16, FB_I32, FB_U32, FB_I64, FB_U64, FB_F16, FB_F32, FB_F64, FB_LONGDOUBLE
+        FB_BOOL, FB_I8, FB_U8, FB_I16, FB_U16, FB_I32, FB_U32, FB_I64, FB_U64, FB_F16, FB_BF16, FB_F32, FB_F64,
+        FB_LONGDOUBLE
     ctypedef struct fb_lanes:
         pass
     ctypedef struct fb_sum:
@@ -22,6 +23,7 @@ cdef extern from "simd/kernels.h" nogil:
         double where[1]
         double loss[1]
         double grad[1]
+        double hess[1]
         double proba[1]
     ctypedef struct fb_block:
         int64_t n
@@ -31,8 +33,11 @@ cdef extern from "simd/kernels.h" nogil:
         const void *pos_weight
         void *loss
         void *grad
+        void *hess
         double scale
         double smoothing
+        double alpha
+        double gamma
         double clip_low
         double clip_high
     ctypedef struct fb_rows:
@@ -47,6 +52,7 @@ cdef extern from "simd/kernels.h" nogil:
         double scale
         void *loss
         void *grad
+        void *hess
         void *proba
         void *scratch
     ctypedef void (*fb_load)(int64_t n, const char *source, int64_t stride, int swapped, void *to) noexcept nogil
@@ -56,6 +62,7 @@ cdef extern from "simd/kernels.h" nogil:
         fb_load *load_targets
         fb_store *store
         int (*bce_logits)(const fb_block *) noexcept nogil
+        int (*focal)(const fb_block *) noexcept nogil
         int (*bce_probs)(const fb_block *) noexcept nogil
         void (*sigmoid)(int64_t n, const void *x, void *proba) noexcept nogil
         void (*mask)(int64_t n, const void *where, void *weight) noexcept nogil
@@ -100,7 +107,8 @@ cdef cnp.ndarray as_logits(object value, str name)
 cdef cnp.ndarray as_values(object value, str name)
 cdef cnp.ndarray as_mask(object value)
 cdef cnp.ndarray broadcast(cnp.ndarray array, str name, tuple shape, str of)
-cdef cnp.ndarray as_output(object value, str name, tuple shape)
+cdef object result_dtype(cnp.ndarray logits)
+cdef cnp.ndarray as_output(object value, str name, tuple shape, object own_dtype)
 cdef bint separate(list inputs, list outputs) except -1
 cdef cnp.ndarray classes_last(cnp.ndarray array, int axis)
 cdef object position(Py_ssize_t index, tuple shape)
@@ -171,6 +179,21 @@ cdef inline void transfer(const Operand *operand, Py_ssize_t start, Py_ssize_t n
             at -= operand.shape[d] * operand.strides[d]
             coordinate[d] = 0
             d -= 1
+
+
+cdef inline void *place(const Operand *operand, Py_ssize_t start, bint whole, void *buffer,
+                        Py_ssize_t size) noexcept nogil:
+    # Where a block of an output is computed: where it will lie, or in the buffer. NULL: it is absent.
+    if operand.data == NULL:
+        return NULL
+    return operand.data + start * size if operand.direct and whole else buffer
+
+
+cdef inline void give(const Operand *operand, Py_ssize_t start, Py_ssize_t n, const void *block, void *buffer,
+                      Py_ssize_t size) noexcept nogil:
+    # What was computed in the buffer, to the output.
+    if operand.data != NULL and block == buffer:
+        transfer(operand, start, n, <char *>buffer, size)
 
 
 cdef inline const void *take(const Operand *operand, Py_ssize_t start, Py_ssize_t n, Py_ssize_t padded, void *buffer,

@@ -2,10 +2,12 @@
 import math
 import numbers
 import os
+import sys
 
 import numpy as np
 
 cimport numpy as cnp
+from cpython.buffer cimport PyObject_CheckBuffer
 
 cnp.import_array()
 
@@ -19,7 +21,7 @@ cdef extern from *:
     """
     enum { FB_NPY_HALF = NPY_HALF };
     """
-    enum: FB_NPY_HALF  # the largest number of a dtype that is no user's
+    enum: FB_NPY_HALF  # the largest number of a dtype of numbers that is no user's
 
 
 # ---- the instruction set -------------------------------------------------------------------------------------------
@@ -73,34 +75,59 @@ def _fill_codes():
 _fill_codes()
 
 
+cdef int bfloat16_number = -1  # a user's dtype: NumPy gives it its number when ml_dtypes is imported
+
+
 cdef int dtype_code(cnp.ndarray array) noexcept:
     cdef int number = cnp.PyArray_TYPE(array)
-    return code_of[number] if 0 <= number <= FB_NPY_HALF else -1
+    if 0 <= number <= FB_NPY_HALF:
+        return code_of[number]
+    return FB_BF16 if number == bfloat16_number else -1
 
 
 cdef const fb_kernels *kernels_for(int dtype) noexcept:
-    return isa.f32 if dtype == FB_F32 else isa.f64
+    return isa.f32 if dtype in (FB_F16, FB_BF16, FB_F32) else isa.f64
 
 
 # ---- inputs --------------------------------------------------------------------------------------------------------
 
-cdef cnp.ndarray as_array(object value, str name):
-    if cnp.PyArray_CheckExact(value):
-        return value
+def _without_a_copy(value):
+    if (hasattr(value, "__dlpack__") and not hasattr(value, "__array__") and not hasattr(value, "__array_interface__")
+            and not PyObject_CheckBuffer(value)):
+        return np.from_dlpack(value)  # np.asarray would walk it, or wrap it
+    if str(getattr(value, "dtype", None)) == "torch.bfloat16":  # which torch cannot give to NumPy
+        import ml_dtypes
+
+        return np.asarray(value.view(sys.modules["torch"].int16)).view(ml_dtypes.bfloat16)
+    return np.asarray(value)
+
+
+def _converted(value, name):
     if getattr(value, "requires_grad", False):
         raise TypeError(f"{name}: expected an array without autograd history, got a tensor that requires grad: "
                         f"pass {name}.detach()")
+    if isinstance(value, np.ndarray) and np.any(getattr(value, "mask", False)):
+        raise TypeError(f"{name}: expected an array without a mask, got one in which elements are masked: "
+                        f"pass {name}.data, and where=~{name}.mask to leave them out")
     try:
-        return np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
+        return _without_a_copy(value)
+    except (AttributeError, BufferError, ImportError, RuntimeError, TypeError, ValueError) as error:
         raise TypeError(f"{name}: expected an array, got {type(value).__name__}: {error}") from error
+
+
+cdef cnp.ndarray as_array(object value, str name):
+    global bfloat16_number
+    cdef cnp.ndarray array = value if cnp.PyArray_CheckExact(value) else _converted(value, name)
+    if (cnp.PyArray_TYPE(array) > FB_NPY_HALF and bfloat16_number < 0
+            and array.dtype.type is getattr(sys.modules.get("ml_dtypes"), "bfloat16", None)):
+        bfloat16_number = cnp.PyArray_TYPE(array)
+    return array
 
 
 cdef cnp.ndarray as_logits(object value, str name):
     cdef cnp.ndarray array = as_array(value, name)
-    cdef int code = dtype_code(array)
-    if code in (-1, FB_BOOL, FB_F16) or cnp.PyArray_TYPE(array) == cnp.NPY_LONGDOUBLE:
-        raise TypeError(f"{name}: expected float32, float64 or integers, got dtype {array.dtype}")
+    if dtype_code(array) in (-1, FB_BOOL) or cnp.PyArray_TYPE(array) == cnp.NPY_LONGDOUBLE:
+        raise TypeError(f"{name}: expected float16, bfloat16, float32, float64 or integers, got dtype {array.dtype}")
     return array
 
 
@@ -167,12 +194,18 @@ cdef object reduced(fb_sum total, double denominator):
 
 # ---- outputs, and what they share memory with ------------------------------------------------------------------------
 
-cdef cnp.ndarray as_output(object value, str name, tuple shape):
+cdef object result_dtype(cnp.ndarray logits):
+    """The dtype of results: that of the logits, in native byte order; float64 for integers."""
+    return logits.dtype.newbyteorder("=") if dtype_code(logits) >= FB_F16 else np.dtype(np.float64)
+
+
+cdef cnp.ndarray as_output(object value, str name, tuple shape, object own_dtype):
     if not isinstance(value, np.ndarray):
         raise TypeError(f"{name}: expected a NumPy array, got {type(value).__name__}")
     cdef cnp.ndarray array = value
-    if dtype_code(array) not in (FB_F32, FB_F64) or cnp.PyArray_TYPE(array) == cnp.NPY_LONGDOUBLE:
-        raise TypeError(f"{name}: expected dtype float32 or float64, got {array.dtype}")
+    if cnp.PyArray_TYPE(array) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE, (<cnp.dtype>own_dtype).num):
+        own = "" if own_dtype.num in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE) else f"{own_dtype}, "
+        raise TypeError(f"{name}: expected dtype {own}float32 or float64, got {array.dtype}")
     if value.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {value.shape}")
     if not cnp.PyArray_ISWRITEABLE(array):

@@ -1,4 +1,5 @@
-# Binary cross-entropy of probabilities and of logits: the entry points, the checks, and the loop over blocks.
+# Binary cross-entropy of probabilities and of logits, and focal loss: the entry points, the checks, and the loop over
+# blocks.
 #
 # Two ways in, one way through. Contiguous arrays with no more than `out` and `reduction` given are recognised by a few
 # flags (direct_call); everything else goes through general_call, which names what is wrong. Both fill a Call, and
@@ -7,11 +8,12 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
+import math
+
 import numpy as np
 
 from fastbce._arrays cimport (
     FB_BLOCK,
-    FB_F32,
     FB_LANES,
     Operand,
     as_fraction,
@@ -32,9 +34,13 @@ from fastbce._arrays cimport (
     fb_kernels,
     fb_lanes,
     fb_sum_value,
+    give,
+    isa,
     kernels_for,
+    place,
     position,
     reduced,
+    result_dtype,
     same_shape,
     separate,
     take,
@@ -53,17 +59,20 @@ cdef enum:
     # Below this many elements the GIL is kept: to let go of it and take it back would show in the time of a call.
     RELEASE_FROM = 4096
 
-cdef enum Input:
-    PROBS, LOGITS
+cdef enum Loss:
+    PROBS, LOGITS, FOCAL
+
+cdef enum Results:
+    VALUE, VALUE_AND_GRAD, GRAD_AND_HESS
 
 
 cdef struct Call:
     const fb_kernels *kernels
     Py_ssize_t n, size        # elements; bytes of one, of the type computed in
-    Input kind
-    bint weighted             # whether weight and pos_weight are read
-    double scale, smoothing, clip_low, clip_high
-    Operand x, y, weight, pos_weight, where, loss, grad, proba
+    Loss kind
+    bint weighted             # whether weight, pos_weight and smoothing are read
+    double scale, smoothing, clip_low, clip_high, alpha, gamma
+    Operand x, y, weight, pos_weight, where, loss, grad, hess, proba
 
 
 # ---- blocks --------------------------------------------------------------------------------------------------------
@@ -91,7 +100,7 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers 
     cdef int outside
     cdef bint whole = n == padded
     cdef fb_block block
-    cdef void *proba = NULL
+    cdef void *proba
     block.n = padded
     block.x = take(&call.x, start, n, padded, buffers.x, call.size)
     block.y = take(&call.y, start, n, padded, buffers.y, call.size)
@@ -100,6 +109,8 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers 
     block.smoothing = call.smoothing
     block.clip_low = call.clip_low
     block.clip_high = call.clip_high
+    block.alpha = call.alpha
+    block.gamma = call.gamma
     if call.weighted:
         block.weight = weights(call, start, n, padded, buffers)
         if call.pos_weight.data != NULL:
@@ -107,28 +118,30 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers 
         else:
             call.kernels.fill(padded, 1, buffers.pos_weight)
             block.pos_weight = buffers.pos_weight
-    block.grad = NULL
-    if call.grad.data != NULL:
-        block.grad = call.grad.data + start * call.size if call.grad.direct and whole else <void *>buffers.grad
-    block.loss = call.loss.data + start * call.size if call.loss.direct and whole else <void *>buffers.loss
+    block.grad = place(&call.grad, start, whole, buffers.grad, call.size)
+    block.hess = place(&call.hess, start, whole, buffers.hess, call.size)
+    block.loss = place(&call.loss, start, whole, buffers.loss, call.size)
+    if block.loss == NULL:
+        block.loss = buffers.loss  # for the sum
 
-    if call.proba.data != NULL:  # first: the gradient may take the place of the logits
-        proba = call.proba.data + start * call.size if call.proba.direct and whole else <void *>buffers.proba
+    proba = place(&call.proba, start, whole, buffers.proba, call.size)
+    if proba != NULL:  # first: the gradient may take the place of the logits
         call.kernels.sigmoid(padded, block.x, proba)
     if call.kind == LOGITS:
         outside = call.kernels.bce_logits(&block)
+    elif call.kind == FOCAL:
+        outside = call.kernels.focal(&block)
     else:
         outside = call.kernels.bce_probs(&block)
-    if not whole:
-        memset(<char *>block.loss + n * call.size, 0, (padded - n) * call.size)
-    call.kernels.add(padded, block.loss, lanes)
+    if block.hess == NULL:
+        if not whole:
+            memset(<char *>block.loss + n * call.size, 0, (padded - n) * call.size)
+        call.kernels.add(padded, block.loss, lanes)
 
-    if call.grad.data != NULL and block.grad == <void *>buffers.grad:
-        transfer(&call.grad, start, n, <char *>buffers.grad, call.size)
-    if call.loss.data != NULL and block.loss == <void *>buffers.loss:
-        transfer(&call.loss, start, n, <char *>buffers.loss, call.size)
-    if call.proba.data != NULL and proba == <void *>buffers.proba:
-        transfer(&call.proba, start, n, <char *>buffers.proba, call.size)
+    give(&call.grad, start, n, block.grad, buffers.grad, call.size)
+    give(&call.hess, start, n, block.hess, buffers.hess, call.size)
+    give(&call.loss, start, n, block.loss, buffers.loss, call.size)
+    give(&call.proba, start, n, proba, buffers.proba, call.size)
     return outside
 
 
@@ -205,7 +218,7 @@ cdef inline void lie_direct(Operand *operand, cnp.ndarray array) noexcept:
     operand.store = NULL
 
 
-cdef bint direct_call(Call *call, Input kind, object x, object y, object out) noexcept:
+cdef bint direct_call(Call *call, Loss kind, object x, object y, object out) noexcept:
     # Fill call, if these are plain arrays: contiguous, aligned, in native byte order, apart in memory.
     cdef int code, y_code
     if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y)):
@@ -239,8 +252,8 @@ cdef bint direct_call(Call *call, Input kind, object x, object y, object out) no
         call.grad.store = call.kernels.store[dtype_code(out_array)]
     call.kind = kind
     call.weighted = False
-    call.weight.data = call.pos_weight.data = call.where.data = call.loss.data = call.proba.data = NULL
-    call.loss.direct = False
+    call.weight.data = call.pos_weight.data = call.where.data = NULL
+    call.loss.data = call.hess.data = call.proba.data = NULL
     call.smoothing = 0
     call.clip_low = -1
     return True
@@ -249,8 +262,8 @@ cdef bint direct_call(Call *call, Input kind, object x, object y, object out) no
 # ---- the general way in ----------------------------------------------------------------------------------------------
 
 def _outside(str name, object array, Py_ssize_t index):
-    place = position(index, array.shape)
-    return ValueError(f"{name}: expected values in [0, 1], got {array[place]} at position {place}")
+    where = position(index, array.shape)
+    return ValueError(f"{name}: expected values in [0, 1], got {array[where]} at position {where}")
 
 
 cdef int check_range(const Call *call, object x, object y) except -1:
@@ -266,14 +279,16 @@ cdef int check_range(const Call *call, object x, object y) except -1:
     return 0
 
 
-cdef object general_call(Input kind, bint want_grad, object x_given, object y_given, object sample_weight,
-                         object pos_weight, object label_smoothing, object where, object eps, object reduction,
-                         object normalizer, object out, object loss_out, object proba_out, object num_threads):
+cdef object general_call(Loss kind, Results results, object x_given, object y_given, object sample_weight,
+                         object pos_weight, object label_smoothing, object where, object eps, object alpha,
+                         object gamma, object reduction, object normalizer, object grad_out, object hess_out,
+                         object loss_out, object proba_out, object num_threads):
     cdef Call call
     cdef Partial total
     cdef int threads = threads_for_call(num_threads)
     cdef double denominator = 1
-    cdef str x_name = "logits" if kind == LOGITS else "probs"
+    cdef str x_name = "probs" if kind == PROBS else "logits"
+    cdef str grad_name = "grad_out" if results == GRAD_AND_HESS else "out"
 
     check_reduction(reduction)
     cdef double given_denominator = as_normalizer(normalizer, reduction) if normalizer is not None else 0
@@ -296,7 +311,9 @@ cdef object general_call(Input kind, bint want_grad, object x_given, object y_gi
     if where is not None:
         mask = broadcast(as_mask(where), "where", shape, x_name)
 
-    real = np.dtype(np.float32 if dtype_code(x) == FB_F32 else np.float64)
+    call.kernels = kernels_for(dtype_code(x))
+    real = np.dtype(np.float32 if call.kernels == isa.f32 else np.float64)
+    call.size = real.itemsize
     call.smoothing = as_fraction(label_smoothing, "label_smoothing")
     call.clip_low = -1
     if eps is not None:
@@ -306,23 +323,31 @@ cdef object general_call(Input kind, bint want_grad, object x_given, object y_gi
         call.clip_low = real.type(clip)
         call.clip_high = real.type(1 - clip)
 
-    # outputs: those given, and those that are to be returned
-    grad = as_output(out, "out", shape) if out is not None else None
-    losses = as_output(loss_out, "loss_out", shape) if loss_out is not None else None
-    proba = as_output(proba_out, "proba_out", shape) if proba_out is not None else None
+    call.alpha = call.gamma = 0
+    if kind == FOCAL:
+        call.alpha = as_number(alpha, "alpha")
+        if not call.alpha <= 1:
+            raise ValueError(f"alpha: expected a number in [0, 1], or a negative one, got {alpha!r}")
+        call.gamma = as_number(gamma, "gamma")
+        if not (call.gamma >= 0 and math.isfinite(call.gamma)):
+            raise ValueError(f"gamma: expected a finite number that is not negative, got {gamma!r}")
+
+    # outputs: those given; those that are only to be returned come when all is checked
+    own = result_dtype(x)
+    grad = as_output(grad_out, grad_name, shape, own) if grad_out is not None else None
+    hess = as_output(hess_out, "hess_out", shape, own) if hess_out is not None else None
+    losses = as_output(loss_out, "loss_out", shape, own) if loss_out is not None else None
+    proba = as_output(proba_out, "proba_out", shape, own) if proba_out is not None else None
     inputs = [(x_name, x), ("targets", y), ("sample_weight", weight), ("pos_weight", positive), ("where", mask)]
-    overwrites = separate(inputs, [("out", grad), ("loss_out", losses), ("proba_out", proba)])
+    overwrites = separate(inputs, [(grad_name, grad), ("hess_out", hess), ("loss_out", losses), ("proba_out", proba)])
     (_, x), (_, y), (_, weight), (_, positive), (_, mask) = inputs
 
     call.kind = kind
     call.n = cnp.PyArray_SIZE(x)
-    call.kernels = kernels_for(dtype_code(x))
-    call.size = real.itemsize
     call.weighted = (weight is not None or positive is not None or mask is not None or call.smoothing != 0
-                     or eps is not None)
+                     or eps is not None or kind == FOCAL)
     call.weight.data = call.pos_weight.data = call.where.data = NULL
-    call.loss.data = call.grad.data = call.proba.data = NULL
-    call.loss.direct = False
+    call.loss.data = call.grad.data = call.hess.data = call.proba.data = NULL
     describe_input(&call.x, x, call.kernels, False)
     describe_input(&call.y, y, call.kernels, True)
     if weight is not None:
@@ -347,12 +372,16 @@ cdef object general_call(Input kind, bint want_grad, object x_given, object y_gi
 
     if overwrites:
         check_range(&call, x, y)
-    if want_grad:
+    if results != VALUE:
         if grad is None:
-            grad = np.empty(shape, real)
+            grad = np.empty(shape, own)
         describe_output(&call.grad, grad, call.kernels)
-    if losses is None and reduction == "none":
-        losses = np.empty(shape, real)
+    if results == GRAD_AND_HESS:
+        if hess is None:
+            hess = np.empty(shape, own)
+        describe_output(&call.hess, hess, call.kernels)
+    elif losses is None and reduction == "none":
+        losses = np.empty(shape, own)
     if losses is not None:
         describe_output(&call.loss, losses, call.kernels)
         call.loss.direct = call.loss.direct and not overwrites
@@ -363,8 +392,10 @@ cdef object general_call(Input kind, bint want_grad, object x_given, object y_gi
     execute(&call, run_chunk, threads, &total)
     if total.wrong >= 0:
         check_range(&call, x, y)
+    if results == GRAD_AND_HESS:
+        return grad, hess
     value = losses if reduction == "none" else reduced(total.sum, denominator)
-    return (value, grad) if want_grad else value
+    return (value, grad) if results == VALUE_AND_GRAD else value
 
 
 # ---- the public functions --------------------------------------------------------------------------------------------
@@ -373,7 +404,7 @@ cdef inline bint is_zero(object value) noexcept:
     return type(value) is float and <double>value == 0
 
 
-cdef object plain_call(Input kind, bint want_grad, object x, object y, object reduction, object out,
+cdef object plain_call(Loss kind, Results results, object x, object y, object reduction, object out,
                        object num_threads):
     # The call with nothing but reduction, out and num_threads given; None if it is not that plain.
     cdef Call call
@@ -384,7 +415,7 @@ cdef object plain_call(Input kind, bint want_grad, object x, object y, object re
         return None
     if not direct_call(&call, kind, x, y, out):
         return None
-    if want_grad and out is None:
+    if results == VALUE_AND_GRAD and out is None:
         out = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
         lie_direct(&call.grad, out)
         call.grad.store = call.kernels.store[dtype_code(out)]
@@ -395,20 +426,20 @@ cdef object plain_call(Input kind, bint want_grad, object x, object y, object re
     if total.wrong >= 0:
         check_range(&call, x, y)
     value = reduced(total.sum, denominator)
-    return (value, out) if want_grad else value
+    return (value, out) if results == VALUE_AND_GRAD else value
 
 
-cdef object any_call(Input kind, bint want_grad, object x, object y, object sample_weight, object pos_weight,
+cdef object any_call(Loss kind, Results results, object x, object y, object sample_weight, object pos_weight,
                      object label_smoothing, object where, object eps, object reduction, object normalizer, object out,
                      object loss_out, object proba_out, object num_threads):
     cdef object result
     if (sample_weight is None and pos_weight is None and where is None and eps is None and normalizer is None
             and loss_out is None and proba_out is None and is_zero(label_smoothing)):
-        result = plain_call(kind, want_grad, x, y, reduction, out, num_threads)
+        result = plain_call(kind, results, x, y, reduction, out, num_threads)
         if result is not None:
             return result
-    return general_call(kind, want_grad, x, y, sample_weight, pos_weight, label_smoothing, where, eps, reduction,
-                        normalizer, out, loss_out, proba_out, num_threads)
+    return general_call(kind, results, x, y, sample_weight, pos_weight, label_smoothing, where, eps, None, None,
+                        reduction, normalizer, out, None, loss_out, proba_out, num_threads)
 
 
 def bce(probs, targets, *, sample_weight=None, pos_weight=None, label_smoothing=0.0, where=None, eps=None,
@@ -421,7 +452,7 @@ def bce(probs, targets, *, sample_weight=None, pos_weight=None, label_smoothing=
     ----------
     probs : array_like
         Probabilities of the positive class, in [0, 1], of any shape. float32 and float64 are computed as they are,
-        integers as float64.
+        float16 and bfloat16 in float32, integers in float64.
     targets : array_like
         Targets in [0, 1], hard or soft, of any real dtype; broadcasts against `probs`.
     sample_weight : array_like, optional
@@ -440,7 +471,8 @@ def bce(probs, targets, *, sample_weight=None, pos_weight=None, label_smoothing=
     normalizer : float, optional
         A positive number that replaces the denominator of a mean.
     loss_out : ndarray, optional
-        Array of the shape of `probs`, float32 or float64, that also receives what ``reduction="none"`` returns.
+        Array of the shape of `probs`, float32, float64 or of the dtype of `probs`, that also receives what
+        ``reduction="none"`` returns.
     num_threads : int, optional
         For this call; by default what `get_num_threads` says.
 
@@ -456,7 +488,7 @@ def bce(probs, targets, *, sample_weight=None, pos_weight=None, label_smoothing=
     ValueError
         A wrong shape or value; a probability or target outside [0, 1], with its position.
     """
-    return any_call(PROBS, False, probs, targets, sample_weight, pos_weight, label_smoothing, where, eps, reduction,
+    return any_call(PROBS, VALUE, probs, targets, sample_weight, pos_weight, label_smoothing, where, eps, reduction,
                     normalizer, None, loss_out, None, num_threads)
 
 
@@ -473,7 +505,8 @@ def bce_value_and_grad(probs, targets, *, sample_weight=None, pos_weight=None, l
     eps : float, optional
         As in `bce`. The gradient is 0 where clipping moved a probability, and has no limit.
     out : ndarray, optional
-        Array of the shape of `probs`, float32 or float64, that receives the gradient; may be `probs`.
+        Array of the shape of `probs`, float32, float64 or of the dtype of `probs`, that receives the gradient; may be
+        `probs`.
 
     Returns
     -------
@@ -487,8 +520,8 @@ def bce_value_and_grad(probs, targets, *, sample_weight=None, pos_weight=None, l
     TypeError, ValueError
         As in `bce`.
     """
-    return any_call(PROBS, True, probs, targets, sample_weight, pos_weight, label_smoothing, where, eps, reduction,
-                    normalizer, out, loss_out, None, num_threads)
+    return any_call(PROBS, VALUE_AND_GRAD, probs, targets, sample_weight, pos_weight, label_smoothing, where, eps,
+                    reduction, normalizer, out, loss_out, None, num_threads)
 
 
 def bce_with_logits(logits, targets, *, sample_weight=None, pos_weight=None, label_smoothing=0.0, where=None,
@@ -500,12 +533,12 @@ def bce_with_logits(logits, targets, *, sample_weight=None, pos_weight=None, lab
     Parameters
     ----------
     logits : array_like
-        Of any shape. float32 and float64 are computed as they are, integers as float64. An infinite logit that agrees
-        with a hard target has loss 0.
+        Of any shape. float32 and float64 are computed as they are, float16 and bfloat16 in float32, integers in
+        float64. An infinite logit that agrees with a hard target has loss 0.
     targets, sample_weight, pos_weight, label_smoothing, where, reduction, normalizer, loss_out, num_threads
         As in `bce`.
     proba_out : ndarray, optional
-        Array of the shape of `logits`, float32 or float64, that also receives their sigmoid.
+        Array of the shape of `logits`, float32, float64 or of the dtype of `logits`, that also receives their sigmoid.
 
     Returns
     -------
@@ -519,7 +552,7 @@ def bce_with_logits(logits, targets, *, sample_weight=None, pos_weight=None, lab
     ValueError
         A wrong shape or value; a target outside [0, 1], with its position.
     """
-    return any_call(LOGITS, False, logits, targets, sample_weight, pos_weight, label_smoothing, where, None,
+    return any_call(LOGITS, VALUE, logits, targets, sample_weight, pos_weight, label_smoothing, where, None,
                     reduction, normalizer, None, loss_out, proba_out, num_threads)
 
 
@@ -536,7 +569,8 @@ def bce_with_logits_value_and_grad(logits, targets, *, sample_weight=None, pos_w
 num_threads
         As in `bce_with_logits`.
     out : ndarray, optional
-        Array of the shape of `logits`, float32 or float64, that receives the gradient; may be `logits`.
+        Array of the shape of `logits`, float32, float64 or of the dtype of `logits`, that receives the gradient; may be
+        `logits`.
 
     Returns
     -------
@@ -558,5 +592,118 @@ num_threads
     >>> round(loss, 6), grad.round(6).tolist()
     (2.820075, [-0.5, 0.880797])
     """
-    return any_call(LOGITS, True, logits, targets, sample_weight, pos_weight, label_smoothing, where, None,
+    return any_call(LOGITS, VALUE_AND_GRAD, logits, targets, sample_weight, pos_weight, label_smoothing, where, None,
                     reduction, normalizer, out, loss_out, proba_out, num_threads)
+
+
+def bce_with_logits_grad_hess(logits, targets, *, sample_weight=None, pos_weight=None, label_smoothing=0.0, where=None,
+                              grad_out=None, hess_out=None, proba_out=None, num_threads=None):
+    """First and second derivative of binary cross-entropy by each logit, in one pass over memory.
+
+    What a booster or a Newton step asks for. ``p - y`` and ``p (1 - p)``, with p the sigmoid, of one element without
+    weights; both are computed without a subtraction.
+
+    Parameters
+    ----------
+    logits, targets, sample_weight, pos_weight, label_smoothing, where, proba_out, num_threads
+        As in `bce_with_logits`. Nothing is reduced; weights multiply both results.
+    grad_out, hess_out : ndarray, optional
+        Arrays of the shape of `logits`, float32, float64 or of the dtype of `logits`, that receive the results; one of
+        them may be `logits`.
+
+    Returns
+    -------
+    grad : ndarray
+        The gradient of the loss of each element: what `bce_with_logits_value_and_grad` returns with
+        ``reduction="none"``.
+    hess : ndarray
+        The diagonal of its Hessian, which has no other entries.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `bce_with_logits`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbce as fb
+    >>> grad, hess = fb.bce_with_logits_grad_hess(np.array([0.0, 2.0]), np.array([1, 0]))
+    >>> grad.round(6).tolist(), hess.round(6).tolist()
+    ([-0.5, 0.880797], [0.25, 0.104994])
+    """
+    return general_call(LOGITS, GRAD_AND_HESS, logits, targets, sample_weight, pos_weight, label_smoothing, where, None,
+                        None, None, "none", None, grad_out, hess_out, None, proba_out, num_threads)
+
+
+def sigmoid_focal_loss(logits, targets, *, alpha=0.25, gamma=2.0, sample_weight=None, where=None, reduction="mean",
+                       normalizer=None, loss_out=None, proba_out=None, num_threads=None):
+    """Focal loss of logits: binary cross-entropy with less weight on what is classified well already.
+
+    ``alpha_t (1 - p_t)**gamma * bce_with_logits(x, y)``, with p the sigmoid of a logit, ``p_t = p y + (1 - p)(1 - y)``
+    and ``alpha_t = alpha y + (1 - alpha)(1 - y)`` [1]_; as torchvision defines it, whose default reduction is "none".
+
+    Parameters
+    ----------
+    logits, targets, sample_weight, where, reduction, normalizer, loss_out, proba_out, num_threads
+        As in `bce_with_logits`.
+    alpha : float, default 0.25
+        In [0, 1]: the weight of the positive class, beside ``1 - alpha`` of the negative one. Negative: the classes
+        are not balanced.
+    gamma : float, default 2.0
+        Not negative: how much less an element counts that is classified well. 0 is cross-entropy.
+
+    Returns
+    -------
+    float or ndarray
+        The reduced loss, or with ``reduction="none"`` the loss of each element.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `bce_with_logits`.
+
+    References
+    ----------
+    .. [1] T.-Y. Lin, P. Goyal, R. Girshick, K. He, P. Dollar, "Focal loss for dense object detection", ICCV 2017.
+    """
+    return general_call(FOCAL, VALUE, logits, targets, sample_weight, None, 0.0, where, None, alpha, gamma, reduction,
+                        normalizer, None, None, loss_out, proba_out, num_threads)
+
+
+def sigmoid_focal_loss_value_and_grad(logits, targets, *, alpha=0.25, gamma=2.0, sample_weight=None, where=None,
+                                      reduction="mean", normalizer=None, out=None, loss_out=None, proba_out=None,
+                                      num_threads=None):
+    """Focal loss of logits, and its gradient with respect to them, in one pass over memory.
+
+    With u = 1 - p_t, the gradient of one element is ``alpha_t u**gamma (p - y + gamma (1 - 2 y) p (1 - p) bce / u)``.
+
+    Parameters
+    ----------
+    logits, targets, alpha, gamma, sample_weight, where, reduction, normalizer, loss_out, proba_out, num_threads
+        As in `sigmoid_focal_loss`.
+    out : ndarray, optional
+        Array of the shape of `logits`, float32, float64 or of the dtype of `logits`, that receives the gradient; may be
+        `logits`.
+
+    Returns
+    -------
+    loss : float or ndarray
+        As `sigmoid_focal_loss` returns it.
+    grad : ndarray
+        The gradient of that loss (with ``reduction="none"``, of each element), of the dtype of `logits`; `out` if
+        given.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As in `bce_with_logits`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbce as fb
+    >>> loss, grad = fb.sigmoid_focal_loss_value_and_grad(np.array([0.0, 2.0]), np.array([1, 0]), reduction="sum")
+    >>> round(loss, 6), grad.round(6).tolist()
+    (1.280882, [-0.105822, 0.774789])
+    """
+    return general_call(FOCAL, VALUE_AND_GRAD, logits, targets, sample_weight, None, 0.0, where, None, alpha, gamma,
+                        reduction, normalizer, out, None, loss_out, proba_out, num_threads)

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastbce._arrays cimport (
     FB_BLOCK,
-    FB_F32,
+    FB_F16,
     FB_LANES,
     Operand,
     as_fraction,
@@ -34,9 +34,12 @@ from fastbce._arrays cimport (
     fb_lanes,
     fb_rows,
     fb_sum_value,
+    isa,
     kernels_for,
+    place,
     position,
     reduced,
+    result_dtype,
     same_shape,
     separate,
     take,
@@ -63,7 +66,11 @@ cdef struct Call:
     int64_t ignore_index
     double smoothing, scale
     const void *class_weight                  # of the type computed in, or NULL
-    Operand x, targets, weight, where, loss, grad, proba
+    Operand x, targets, weight, where, loss, grad, hess, proba
+
+
+cdef enum Results:
+    VALUE, VALUE_AND_GRAD, GRAD_AND_HESS
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------
@@ -152,7 +159,7 @@ cdef void survey_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) no
 
 cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char *memory, fb_buffers *buffers,
                          fb_lanes *lanes) noexcept nogil:
-    # The rows start .. start + n. memory holds what is not direct of logits, targets, gradient and probabilities.
+    # The rows start .. start + n. memory holds what is not direct of logits, targets and outputs.
     cdef Py_ssize_t first = start * call.classes, elements = n * call.classes, bytes = elements * call.size, found
     cdef Py_ssize_t padded = (n + FB_LANES - 1) & -FB_LANES
     cdef fb_rows rows
@@ -174,14 +181,15 @@ cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char 
         rows.targets = take(&call.targets, first, elements, elements, memory, call.size)
         if rows.targets == memory:
             memory += bytes
-    if call.grad.data != NULL:
-        rows.grad = call.grad.data + first * call.size if call.grad.direct else memory
-        if not call.grad.direct:
-            memory += bytes
-    if call.proba.data != NULL:
-        rows.proba = call.proba.data + first * call.size if call.proba.direct else memory
-        if not call.proba.direct:
-            memory += bytes
+    rows.grad = place(&call.grad, first, True, memory, call.size)
+    if not call.grad.direct:
+        memory += bytes
+    rows.hess = place(&call.hess, first, True, memory, call.size)
+    if not call.hess.direct:
+        memory += bytes
+    rows.proba = place(&call.proba, first, True, memory, call.size)
+    if not call.proba.direct:
+        memory += bytes
     rows.scratch = memory
     rows.loss = buffers.loss
 
@@ -191,9 +199,11 @@ cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char 
 
     if call.loss.data != NULL:
         transfer(&call.loss, start, n, <char *>rows.loss, call.size)
-    if call.grad.data != NULL and not call.grad.direct:
+    if not call.grad.direct:
         transfer(&call.grad, first, elements, <char *>rows.grad, call.size)
-    if call.proba.data != NULL and not call.proba.direct:
+    if not call.hess.direct:
+        transfer(&call.hess, first, elements, <char *>rows.hess, call.size)
+    if not call.proba.direct:
         transfer(&call.proba, first, elements, <char *>rows.proba, call.size)
     return start + found if found >= 0 else -1
 
@@ -209,7 +219,7 @@ cdef void run_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) noexc
     cdef Py_ssize_t start = chunk * call.chunk, n = min(call.chunk, call.rows - start)
     cdef Py_ssize_t parts = (not call.x.direct) + (not call.has_labels and not call.targets.direct)
     cdef Py_ssize_t row = call.classes * call.size, bytes
-    parts += (call.grad.data != NULL and not call.grad.direct) + (call.proba.data != NULL and not call.proba.direct)
+    parts += (not call.grad.direct) + (not call.hess.direct) + (not call.proba.direct)
     bytes = parts * n * row
     if call.grad.data == NULL and call.proba.data == NULL:
         bytes += row  # one row, for exp(x - max)
@@ -247,15 +257,16 @@ cdef int execute(Call *call, Run run, int threads, Partial *total) except -1:
 # ---- the ways in -----------------------------------------------------------------------------------------------------
 
 cdef int bad_label(object labels, Py_ssize_t index, Py_ssize_t classes) except -1:
-    place = position(index, labels.shape)
-    value = labels[place]
-    if labels.dtype.kind == "f" and not value == np.floor(value):
-        raise ValueError(f"targets: expected class labels that are whole numbers, got {value} at position {place}")
-    raise IndexError(f"targets: expected class labels in [0, {classes}), got {value} at position {place}")
+    where = position(index, labels.shape)
+    value = labels[where]
+    if dtype_code(labels) >= FB_F16 and not float(value) == np.floor(float(value)):
+        raise ValueError(f"targets: expected class labels that are whole numbers, got {value} at position {where}")
+    raise IndexError(f"targets: expected class labels in [0, {classes}), got {value} at position {where}")
 
 
 cdef void absent(Call *call) noexcept:
-    call.weight.data = call.where.data = call.loss.data = call.grad.data = call.proba.data = NULL
+    call.weight.data = call.where.data = call.loss.data = call.grad.data = call.hess.data = call.proba.data = NULL
+    call.grad.direct = call.hess.direct = call.proba.direct = True  # absent ones need no memory
     call.class_weight = NULL
     call.has_ignore = False
     call.smoothing = 0
@@ -280,7 +291,7 @@ cdef bint is_plain(object x, object y, object out) noexcept:
             and disjoint(x_array, grad) and disjoint(y_array, grad))
 
 
-cdef object plain_call(bint want_grad, cnp.ndarray x, cnp.ndarray y, bint mean, object out, object num_threads):
+cdef object plain_call(Results results, cnp.ndarray x, cnp.ndarray y, bint mean, object out, object num_threads):
     cdef Call call
     cdef Partial total
     cdef double denominator
@@ -300,7 +311,7 @@ cdef object plain_call(bint want_grad, cnp.ndarray x, cnp.ndarray y, bint mean, 
         bad_label(y, total.wrong, call.classes)
     denominator = call.rows if mean else 1
     call.scale = 1 / denominator
-    if want_grad:
+    if results == VALUE_AND_GRAD:
         if out is None:
             out = cnp.PyArray_EMPTY(ndim, cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
         describe_output(&call.grad, out, call.kernels)
@@ -308,17 +319,18 @@ cdef object plain_call(bint want_grad, cnp.ndarray x, cnp.ndarray y, bint mean, 
     if total.wrong >= 0:  # another thread changed it meanwhile
         bad_label(y, total.wrong, call.classes)
     value = reduced(total.sum, denominator)
-    return (value, out) if want_grad else value
+    return (value, out) if results == VALUE_AND_GRAD else value
 
 
-cdef object general_call(bint want_grad, object x_given, object y_given, object axis_given, object sample_weight,
+cdef object general_call(Results results, object x_given, object y_given, object axis_given, object sample_weight,
                          object class_weight, object label_smoothing, object ignore_index, object where,
-                         object reduction, object normalizer, object out, object loss_out, object proba_out,
-                         object num_threads):
+                         object reduction, object normalizer, object grad_out, object hess_out, object loss_out,
+                         object proba_out, object num_threads):
     cdef Call call
     cdef Partial total
     cdef int threads = threads_for_call(num_threads), axis
     cdef double denominator = 1
+    cdef str grad_name = "grad_out" if results == GRAD_AND_HESS else "out"
 
     check_reduction(reduction)
     cdef double given_denominator = as_normalizer(normalizer, reduction) if normalizer is not None else 0
@@ -330,13 +342,13 @@ cdef object general_call(bint want_grad, object x_given, object y_given, object 
     if not x_shape:
         raise ValueError("logits: expected at least one dimension, that of the classes, got a 0-d array")
     try:
-        axis = operator.index(axis_given)
+        axis_given = operator.index(axis_given)
     except TypeError:
         raise TypeError(f"axis: expected an integer, got {type(axis_given).__name__}") from None
-    if not -len(x_shape) <= axis < len(x_shape):
-        raise ValueError(f"axis: expected one in [{-len(x_shape)}, {len(x_shape)}), the axes of logits, got {axis}")
-    if axis < 0:
-        axis += len(x_shape)
+    if not -len(x_shape) <= axis_given < len(x_shape):
+        raise ValueError(f"axis: expected one in [{-len(x_shape)}, {len(x_shape)}), the axes of logits, "
+                         f"got {axis_given}")
+    axis = axis_given % len(x_shape)
     cdef tuple row_shape = x_shape[:axis] + x_shape[axis + 1:]
     call.classes = x_shape[axis]
     call.rows = math.prod(row_shape)
@@ -369,7 +381,9 @@ cdef object general_call(bint want_grad, object x_given, object y_given, object 
     if ignore_index is not None and not call.has_ignore:  # only an unsigned label can be this: compared as it is
         mask = np.not_equal(y, ignored) if mask is None else np.logical_and(mask, np.not_equal(y, ignored))
 
-    real = np.dtype(np.float32 if dtype_code(x) == FB_F32 else np.float64)
+    call.kernels = kernels_for(dtype_code(x))
+    real = np.dtype(np.float32 if call.kernels == isa.f32 else np.float64)
+    call.size = real.itemsize
     call.smoothing = as_fraction(label_smoothing, "label_smoothing")
     if class_weight is not None:
         classes_weights = as_values(class_weight, "class_weight")
@@ -379,15 +393,15 @@ cdef object general_call(bint want_grad, object x_given, object y_given, object 
         classes_weights = np.array(classes_weights, real, order="C")  # a copy, which no other thread changes
         call.class_weight = cnp.PyArray_DATA(classes_weights)
 
-    grad = as_output(out, "out", x_shape) if out is not None else None
-    losses = as_output(loss_out, "loss_out", row_shape) if loss_out is not None else None
-    proba = as_output(proba_out, "proba_out", x_shape) if proba_out is not None else None
+    own = result_dtype(x)
+    grad = as_output(grad_out, grad_name, x_shape, own) if grad_out is not None else None
+    hess = as_output(hess_out, "hess_out", x_shape, own) if hess_out is not None else None
+    losses = as_output(loss_out, "loss_out", row_shape, own) if loss_out is not None else None
+    proba = as_output(proba_out, "proba_out", x_shape, own) if proba_out is not None else None
     inputs = [("logits", x), ("targets", y), ("sample_weight", weight), ("where", mask)]
-    overwrites = separate(inputs, [("out", grad), ("loss_out", losses), ("proba_out", proba)])
+    overwrites = separate(inputs, [(grad_name, grad), ("hess_out", hess), ("loss_out", losses), ("proba_out", proba)])
     (_, x), (_, y), (_, weight), (_, mask) = inputs
 
-    call.kernels = kernels_for(dtype_code(x))
-    call.size = real.itemsize
     describe_input(&call.x, classes_last(x, axis), call.kernels, False)
     if call.has_labels:
         describe_labels(&call.targets, y)
@@ -411,12 +425,16 @@ cdef object general_call(bint want_grad, object x_given, object y_given, object 
         denominator = given_denominator
     call.scale = 1 / denominator if denominator != 0 else 0
 
-    if want_grad:
+    if results != VALUE:
         if grad is None:
-            grad = np.empty(x_shape, real)
+            grad = np.empty(x_shape, own)
         describe_output(&call.grad, classes_last(grad, axis), call.kernels)
-    if losses is None and reduction == "none":
-        losses = np.empty(row_shape, real)
+    if results == GRAD_AND_HESS:
+        if hess is None:
+            hess = np.empty(x_shape, own)
+        describe_output(&call.hess, classes_last(hess, axis), call.kernels)
+    elif losses is None and reduction == "none":
+        losses = np.empty(row_shape, own)
     if losses is not None:
         describe_output(&call.loss, losses, call.kernels)
     if proba is not None:
@@ -425,8 +443,10 @@ cdef object general_call(bint want_grad, object x_given, object y_given, object 
     execute(&call, run_chunk, threads, &total)
     if total.wrong >= 0:  # another thread changed it meanwhile
         bad_label(y, total.wrong, call.classes)
+    if results == GRAD_AND_HESS:
+        return grad, hess
     value = losses if reduction == "none" else reduced(total.sum, denominator)
-    return (value, grad) if want_grad else value
+    return (value, grad) if results == VALUE_AND_GRAD else value
 
 
 cdef inline bint is_zero(object value) noexcept:
@@ -437,15 +457,15 @@ cdef inline bint is_minus_one(object value) noexcept:
     return type(value) is int and value == -1
 
 
-cdef object any_call(bint want_grad, object logits, object targets, object axis, object sample_weight,
+cdef object any_call(Results results, object logits, object targets, object axis, object sample_weight,
                      object class_weight, object label_smoothing, object ignore_index, object where, object reduction,
                      object normalizer, object out, object loss_out, object proba_out, object num_threads):
     if (sample_weight is None and class_weight is None and ignore_index is None and where is None and normalizer is None
             and loss_out is None and proba_out is None and is_minus_one(axis) and is_zero(label_smoothing)
             and (reduction == "mean" or reduction == "sum") and is_plain(logits, targets, out)):
-        return plain_call(want_grad, logits, targets, reduction == "mean", out, num_threads)
-    return general_call(want_grad, logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index,
-                        where, reduction, normalizer, out, loss_out, proba_out, num_threads)
+        return plain_call(results, logits, targets, reduction == "mean", out, num_threads)
+    return general_call(results, logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index,
+                        where, reduction, normalizer, out, None, loss_out, proba_out, num_threads)
 
 
 def cross_entropy(logits, targets, *, axis=-1, sample_weight=None, class_weight=None, label_smoothing=0.0,
@@ -458,7 +478,8 @@ def cross_entropy(logits, targets, *, axis=-1, sample_weight=None, class_weight=
     Parameters
     ----------
     logits : array_like
-        One score a class along `axis`. float32 and float64 are computed as they are, integers as float64.
+        One score a class along `axis`. float32 and float64 are computed as they are, float16 and bfloat16 in float32,
+        integers in float64.
     targets : array_like
         With fewer dimensions than `logits`: class labels in [0, C), integers or floats that are whole numbers, of the
         shape of `logits` without `axis`. With as many: one row of probabilities a row of `logits`, which need not sum
@@ -482,10 +503,10 @@ def cross_entropy(logits, targets, *, axis=-1, sample_weight=None, class_weight=
     normalizer : float, optional
         A positive number that replaces the denominator of a mean.
     loss_out : ndarray, optional
-        Array of the shape of `logits` without `axis`, float32 or float64, that also receives what
-        ``reduction="none"`` returns.
+        Array of the shape of `logits` without `axis`, float32, float64 or of the dtype of `logits`, that also receives
+        what ``reduction="none"`` returns.
     proba_out : ndarray, optional
-        Array of the shape of `logits`, float32 or float64, that also receives their softmax.
+        Array of the shape of `logits`, float32, float64 or of the dtype of `logits`, that also receives their softmax.
     num_threads : int, optional
         For this call; by default what `get_num_threads` says.
 
@@ -503,7 +524,7 @@ def cross_entropy(logits, targets, *, axis=-1, sample_weight=None, class_weight=
     IndexError
         A label outside [0, C), with its position. Nothing has been written then.
     """
-    return any_call(False, logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index, where,
+    return any_call(VALUE, logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index, where,
                     reduction, normalizer, None, loss_out, proba_out, num_threads)
 
 
@@ -520,7 +541,8 @@ def cross_entropy_value_and_grad(logits, targets, *, axis=-1, sample_weight=None
 loss_out, proba_out, num_threads
         As in `cross_entropy`. With `class_weight`, torch's "mean" is ``reduction="weighted_mean"``.
     out : ndarray, optional
-        Array of the shape of `logits`, float32 or float64, that receives the gradient; may be `logits`.
+        Array of the shape of `logits`, float32, float64 or of the dtype of `logits`, that receives the gradient; may be
+        `logits`.
 
     Returns
     -------
@@ -541,5 +563,44 @@ loss_out, proba_out, num_threads
     >>> round(loss, 6), grad.round(6).tolist()
     (1.098612, [[0.333333, -0.666667, 0.333333]])
     """
-    return any_call(True, logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index, where,
-                    reduction, normalizer, out, loss_out, proba_out, num_threads)
+    return any_call(VALUE_AND_GRAD, logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index,
+                    where, reduction, normalizer, out, loss_out, proba_out, num_threads)
+
+
+def cross_entropy_grad_hess(logits, targets, *, axis=-1, sample_weight=None, class_weight=None, label_smoothing=0.0,
+                            ignore_index=None, where=None, grad_out=None, hess_out=None, proba_out=None,
+                            num_threads=None):
+    """Gradient and diagonal of the Hessian of softmax cross-entropy by the logits.
+
+    What a booster or a Newton step asks for: ``S p - y`` and ``S p (1 - p)``, with p the softmax and S the sum of a row
+    of targets (1 for a class label), both computed without these subtractions.
+
+    Parameters
+    ----------
+    logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index, where, proba_out, num_threads
+        As in `cross_entropy`. Nothing is reduced; weights multiply both results.
+    grad_out, hess_out : ndarray, optional
+        Arrays of the shape of `logits`, float32, float64 or of the dtype of `logits`, that receive the results; one of
+        them may be `logits`.
+
+    Returns
+    -------
+    grad : ndarray
+        The gradient of the loss of each row: what `cross_entropy_value_and_grad` returns with ``reduction="none"``.
+    hess : ndarray
+        The diagonal of its Hessian, of the shape of `logits`. The entries beside it, ``-S p_j p_k``, are left out.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        As in `cross_entropy`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastbce as fb
+    >>> grad, hess = fb.cross_entropy_grad_hess(np.array([[0.0, 0.0, 0.0]]), [1])
+    >>> grad.round(6).tolist(), hess.round(6).tolist()
+    ([[0.333333, -0.666667, 0.333333]], [[0.222222, 0.222222, 0.222222]])
+    """
+    return general_call(GRAD_AND_HESS, logits, targets, axis, sample_weight, class_weight, label_smoothing,
+                        ignore_index, where, "none", None, grad_out, hess_out, None, proba_out, num_threads)

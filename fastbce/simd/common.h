@@ -15,8 +15,13 @@
 #define FB_INLINE static inline __attribute__((always_inline))
 #define FB_ALIGNED __attribute__((aligned(64)))
 
+#include "half.h"
+
 /* Rows that few_classes.inc.h takes at once; and those that cross_entropy.inc.h does, if they have that few elements. */
 enum { FB_TILE = 64, FB_GROUP = 8, FB_GROUP_ELEMENTS = 8192 };
+
+/* Results, as a set. */
+enum { FB_LOSS = 1, FB_GRAD = 2, FB_HESS = 4 };
 
 /* Before a loop whose output may be its input, element for element: no iteration depends on another one. */
 #ifdef __clang__
@@ -48,20 +53,6 @@ static inline void fb_reverse(void *value, size_t size)
         bytes[i] = bytes[size - 1 - i];
         bytes[size - 1 - i] = byte;
     }
-}
-
-/* A half as a float, exactly. The exponent moves by 112; a subnormal half is so scaled as well, by the product. */
-FB_INLINE float fb_half(uint16_t half)
-{
-    const uint32_t magnitude = (uint32_t)(half & 0x7fff) << 13, sign = (uint32_t)(half & 0x8000) << 16;
-    float value;
-    memcpy(&value, &magnitude, sizeof value);
-    value *= 0x1p112f;
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    bits |= sign | ((half & 0x7c00) == 0x7c00 ? 0x7f800000 : 0); /* inf and NaN */
-    memcpy(&value, &bits, sizeof value);
-    return value;
 }
 
 #endif

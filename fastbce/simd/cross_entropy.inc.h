@@ -65,11 +65,23 @@ FB_INLINE void FN(target_grad)(const fb_rows *rows, int64_t row, int64_t label, 
         FB_INDEPENDENT
         for (int64_t i = 0; i < n; i++) {
             const REAL p = FABS(e[start + i]) * inverse;
-            const REAL not_p = unique && e[start + i] < 0 ? others
-                                                          : 1 - p; /* p <= 1/2 but for a unique maximum */
+            const REAL not_p = FN(not_p)(p, e[start + i], unique, others);
             const REAL other_targets = (REAL)(sum - (double)t[i]);
             grad[start + i] = (p * other_targets - t[i] * not_p) * scale;
         }
+    }
+}
+
+/* hess = p (1 - p) factor, the diagonal of the Hessian. */
+FB_INLINE void FN(hess_row)(int64_t n, const REAL *e, const FN(softmax) * softmax, double factor, REAL *hess)
+{
+    const REAL inverse = (REAL)(1 / (1 + softmax->rest));
+    const REAL others = (REAL)(softmax->rest / (1 + softmax->rest)), scale = (REAL)factor;
+    const int unique = softmax->ties == 1;
+    FB_INDEPENDENT
+    for (int64_t i = 0; i < n; i++) {
+        const REAL p = FABS(e[i]) * inverse;
+        hess[i] = p * FN(not_p)(p, e[i], unique, others) * scale;
     }
 }
 
@@ -123,6 +135,7 @@ FB_INLINE void FN(end_row)(const fb_rows *rows, int64_t row, int soft, const FN(
     const double rest = state->softmax.rest, total = 1 + rest, factor = (double)state->weight * rows->scale;
     REAL *e = FN(row_exp)(rows, row), *loss = (REAL *)rows->loss + row;
     REAL *grad = FN(row_of)(rows->grad, row, classes), *proba = FN(row_of)(rows->proba, row, classes);
+    REAL *hess = FN(row_of)(rows->hess, row, classes);
 
     if (proba)
         FN(scale_row)(classes, e, (REAL)(1 / total), proba);
@@ -131,9 +144,13 @@ FB_INLINE void FN(end_row)(const fb_rows *rows, int64_t row, int soft, const FN(
                 : (REAL)(state->weight * (state->dot + state->sum * (rest == rest ? curve : rest)) + 0);
     if (!grad)
         return;
-    if (state->weight == 0)
+    if (hess)
+        FN(hess_row)(classes, e, &state->softmax, state->sum * factor, hess);
+    if (state->weight == 0) {
         memset(grad, 0, (size_t)classes * sizeof(REAL));
-    else if (soft)
+        if (hess)
+            memset(hess, 0, (size_t)classes * sizeof(REAL));
+    } else if (soft)
         FN(target_grad)(rows, row, state->label, &state->softmax, state->sum, e, factor, grad);
     else {
         /* the label's entry is minus the sum of the others', never p - 1 */

@@ -83,6 +83,27 @@ FB_INLINE int64_t FN(tile_labels)(FN(tile) * tile, const fb_rows *rows, int64_t 
     return bad;
 }
 
+/* The diagonal of the Hessian, before the gradient takes the place of exp(x - max). */
+FB_INLINE void FN(tile_hess)(const FN(tile) * tile, const fb_rows *rows, int64_t start, int64_t count)
+{
+    REAL *hess = (REAL *)rows->hess + start * rows->classes;
+    REAL inverse[FB_TILE] FB_ALIGNED, others[FB_TILE] FB_ALIGNED, one_class[FB_TILE] FB_ALIGNED;
+    for (int i = 0; i < FB_TILE; i++) {
+        inverse[i] = (REAL)(1 / (1 + tile->rest[i]));
+        others[i] = (REAL)(tile->rest[i] / (1 + tile->rest[i]));
+    }
+    for (int64_t c = 0; c < rows->classes; c++) {
+        for (int i = 0; i < FB_TILE; i++) {
+            const REAL e = tile->e[c][i], p = FABS(e) * inverse[i];
+            const REAL value = p * FN(not_p)(p, e, tile->ties[i] == 1, others[i]) *
+                               (REAL)(tile->weight[i] * rows->scale);
+            one_class[i] = tile->weight[i] == 0 ? 0 : value;
+        }
+        for (int64_t i = 0; i < count; i++)
+            hess[i * rows->classes + c] = one_class[i];
+    }
+}
+
 static int64_t FN(few_classes)(const fb_rows *rows)
 {
     const int64_t classes = rows->classes;
@@ -114,6 +135,8 @@ static int64_t FN(few_classes)(const fb_rows *rows)
                 for (int64_t c = 0; c < classes; c++)
                     proba[i * classes + c] = FABS(tile.e[c][i]) * tile.inverse[i];
         }
+        if (rows->hess)
+            FN(tile_hess)(&tile, rows, start, count);
         if (rows->grad) {
             for (int i = 0; i < FB_TILE; i++) {
                 const double total = 1 + tile.rest[i], weight = tile.weight[i] * rows->scale;

@@ -26,6 +26,7 @@ enum fb_dtype {
     FB_I64,
     FB_U64,
     FB_F16,
+    FB_BF16,
     FB_F32,
     FB_F64,
     FB_LONGDOUBLE,
@@ -45,7 +46,7 @@ typedef struct {
 /* Where a block is put together when the caller's memory cannot be used as it is. */
 typedef struct {
     double x[FB_BLOCK], y[FB_BLOCK], weight[FB_BLOCK], pos_weight[FB_BLOCK], where[FB_BLOCK];
-    double loss[FB_BLOCK], grad[FB_BLOCK], proba[FB_BLOCK];
+    double loss[FB_BLOCK], grad[FB_BLOCK], hess[FB_BLOCK], proba[FB_BLOCK];
 } __attribute__((aligned(64))) fb_buffers;
 
 /* One block of a binary loss. All arrays hold the type computed in. */
@@ -56,10 +57,12 @@ typedef struct {
     /* 0 where an element is left out. NULL: all weights are 1, and pos_weight and smoothing are not read. */
     const void *weight;
     const void *pos_weight;
-    void *loss;
+    void *loss;   /* not written where hess is wanted */
     void *grad;   /* NULL: not wanted; may be x */
+    void *hess;   /* NULL: not wanted; of bce_logits alone, and with grad; may be x */
     double scale; /* multiplies the gradient */
     double smoothing;
+    double alpha, gamma; /* of the focal loss; alpha < 0: the classes are not balanced */
     /* What probabilities are clipped to. clip_low < 0: torch's limits instead. */
     double clip_low, clip_high;
 } fb_block;
@@ -75,21 +78,23 @@ typedef struct {
     double smoothing, scale;
     void *loss;    /* one a row */
     void *grad;    /* as x, or NULL; may be x */
+    void *hess;    /* as x, or NULL; not without grad; may be x */
     void *proba;   /* as x, or NULL */
     void *scratch; /* classes elements, read where grad and proba are NULL */
 } fb_rows;
 
 /* Convert n elements, stride bytes apart and in either byte order, to the type computed in. */
 typedef void (*fb_load)(int64_t n, const char *source, int64_t stride, int swapped, void *to);
-/* Convert n elements of the type computed in to float or double, stride bytes apart. */
+/* Convert n elements of the type computed in to another one, stride bytes apart. */
 typedef void (*fb_store)(int64_t n, const void *from, char *to, int64_t stride, int swapped);
 
 /* The kernels for one type computed in. */
 typedef struct {
     fb_load load[FB_DTYPES];             /* values */
     fb_load load_targets[FB_DTYPES];     /* the same, but out of [0, 1] stays out of it: -1 or 2 */
-    fb_store store[FB_DTYPES];           /* to FB_F32 and FB_F64; the others are NULL */
+    fb_store store[FB_DTYPES];           /* to FB_F32 and FB_F64, float to FB_F16 and FB_BF16; else NULL */
     int (*bce_logits)(const fb_block *); /* nonzero: a target may be outside [0, 1] */
+    int (*focal)(const fb_block *);      /* the same */
     int (*bce_probs)(const fb_block *);  /* nonzero: a probability or a target may be outside [0, 1] */
     void (*sigmoid)(int64_t n, const void *x, void *proba);
     void (*mask)(int64_t n, const void *where, void *weight); /* weight = 0 where `where` is 0 */

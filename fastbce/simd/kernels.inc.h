@@ -4,6 +4,7 @@
 #include "log.inc.h"
 
 #include "bce.inc.h"
+#include "focal.inc.h"
 #include "bce_block.inc.h"
 #include "check.inc.h"
 #include "sum.inc.h"
@@ -38,7 +39,11 @@
 #include "load.inc.h"
 #define FB_SOURCE uint16_t
 #define FB_SOURCE_NAME f16
-#define FB_WIDEN(stored) fb_half(stored)
+#define FB_WIDEN(stored) fb_from_half(stored)
+#include "load.inc.h"
+#define FB_SOURCE uint16_t
+#define FB_SOURCE_NAME bf16
+#define FB_WIDEN(stored) fb_from_bfloat(stored)
 #include "load.inc.h"
 #define FB_SOURCE float
 #define FB_SOURCE_NAME f32
@@ -56,6 +61,16 @@
 #define FB_TARGET double
 #define FB_TARGET_NAME f64
 #include "store.inc.h"
+#ifdef FB_STORES_HALVES
+#define FB_TARGET uint16_t
+#define FB_TARGET_NAME f16
+#define FB_NARROW(value) fb_to_half(value)
+#include "store.inc.h"
+#define FB_TARGET uint16_t
+#define FB_TARGET_NAME bf16
+#define FB_NARROW(value) fb_to_bfloat(value)
+#include "store.inc.h"
+#endif
 
 static const fb_kernels FN(kernels) = {
     .load =
@@ -70,6 +85,7 @@ static const fb_kernels FN(kernels) = {
             [FB_I64] = FN(load_i64),
             [FB_U64] = FN(load_u64),
             [FB_F16] = FN(load_f16),
+            [FB_BF16] = FN(load_bf16),
             [FB_F32] = FN(load_f32),
             [FB_F64] = FN(load_f64),
             [FB_LONGDOUBLE] = FN(load_longdouble),
@@ -86,12 +102,22 @@ static const fb_kernels FN(kernels) = {
             [FB_I64] = FN(load_targets_i64),
             [FB_U64] = FN(load_targets_u64),
             [FB_F16] = FN(load_targets_f16),
+            [FB_BF16] = FN(load_targets_bf16),
             [FB_F32] = FN(load_targets_f32),
             [FB_F64] = FN(load_targets_f64),
             [FB_LONGDOUBLE] = FN(load_targets_longdouble),
         },
-    .store = {[FB_F32] = FN(store_f32), [FB_F64] = FN(store_f64)},
+    .store =
+        {
+#ifdef FB_STORES_HALVES
+            [FB_F16] = FN(store_f16),
+            [FB_BF16] = FN(store_bf16),
+#endif
+            [FB_F32] = FN(store_f32),
+            [FB_F64] = FN(store_f64),
+        },
     .bce_logits = FN(bce_logits),
+    .focal = FN(focal),
     .bce_probs = FN(bce_probs),
     .sigmoid = FN(sigmoid),
     .mask = FN(mask),

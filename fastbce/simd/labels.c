@@ -45,7 +45,11 @@ static inline int64_t from_real(long double value)
 #include "labels.inc.h"
 #define FB_NAME f16
 #define FB_SOURCE uint16_t
-#define FB_CONVERT(value) from_real(fb_half(value))
+#define FB_CONVERT(value) from_real(fb_from_half(value))
+#include "labels.inc.h"
+#define FB_NAME bf16
+#define FB_SOURCE uint16_t
+#define FB_CONVERT(value) from_real(fb_from_bfloat(value))
 #include "labels.inc.h"
 #define FB_NAME f32
 #define FB_SOURCE float
@@ -61,17 +65,11 @@ static inline int64_t from_real(long double value)
 #include "labels.inc.h"
 
 const fb_load fb_load_labels[FB_DTYPES] = {
-    [FB_BOOL] = load_u8,
-    [FB_I8] = load_i8,
-    [FB_U8] = load_u8,
-    [FB_I16] = load_i16,
-    [FB_U16] = load_u16,
-    [FB_I32] = load_i32,
-    [FB_U32] = load_u32,
-    [FB_I64] = load_i64,
-    [FB_U64] = load_u64,
-    [FB_F16] = load_f16,
-    [FB_F32] = load_f32,
-    [FB_F64] = load_f64,
-    [FB_LONGDOUBLE] = load_longdouble,
+    [FB_BOOL] = load_u8,   [FB_I8] = load_i8,
+    [FB_U8] = load_u8,     [FB_I16] = load_i16,
+    [FB_U16] = load_u16,   [FB_I32] = load_i32,
+    [FB_U32] = load_u32,   [FB_I64] = load_i64,
+    [FB_U64] = load_u64,   [FB_F16] = load_f16,
+    [FB_BF16] = load_bf16, [FB_F32] = load_f32,
+    [FB_F64] = load_f64,   [FB_LONGDOUBLE] = load_longdouble,
 };

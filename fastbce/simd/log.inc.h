@@ -17,14 +17,14 @@ FB_INLINE FN(pair) FN(log1p_unit)(FN(pair) t, REAL inverse)
     return result;
 }
 
-/* log(q) + rest, for q >= 0, where log1p(q - 1) = log1p(exact) is wanted if q is near 1: pass q - 1 as it was before
+/* log(q) + rest as a high and a low part, for q >= 0, where log1p(q - 1) = log1p(exact) is wanted if q is near 1: pass q - 1 as it was before
  * q was rounded, or q - 1 itself.
  *
  * Method: q = 2^k m with m in [sqrt(1/2), sqrt(2)), f = m - 1: log q = k ln 2 + f - f^2 / 2 + f^2 q(f).
  * Domain: q >= 0, subnormals included; log(0) comes out at -104 (float) or -745, under every limit it is clamped to;
  * NaN is the caller's to keep.
- * Error: 0.922 ULP at q = 0.69966826, 0.6 ULP but near sqrt(1/2) (float). */
-FB_INLINE REAL FN(log_near)(REAL q, REAL exact, REAL rest)
+ * Error of high + low, rounded: 0.922 ULP at q = 0.69966826, 0.6 ULP but near sqrt(1/2) (float). */
+FB_INLINE FN(pair) FN(log_near_pair)(REAL q, REAL exact, REAL rest)
 {
     const int subnormal = q < SMALLEST_NORMAL;
     const BITS bits = FN(to_bits)(subnormal ? q * SUBNORMAL_SCALE : q);
@@ -41,7 +41,15 @@ FB_INLINE REAL FN(log_near)(REAL q, REAL exact, REAL rest)
     const REAL lost = (k_head - sum) + f; /* |k_head| > |f|, or k_head is 0 */
     const REAL small = lost + FMA(k, LN2_TAIL, k == 0 ? 0 : rest);
     const REAL square = f * f;
-    return sum + FMA(square, FN(log1p_tail)(f), FMA((REAL)-0.5, square, small));
+    const FN(pair) result = {sum, FMA(square, FN(log1p_tail)(f), FMA((REAL)-0.5, square, small))};
+    return result;
+}
+
+/* The same, rounded. */
+FB_INLINE REAL FN(log_near)(REAL q, REAL exact, REAL rest)
+{
+    const FN(pair) log = FN(log_near_pair)(q, exact, rest);
+    return log.high + log.low;
 }
 
 /* log1p(x), x >= 0 and finite; error as that of log_near. */

@@ -20,6 +20,7 @@
 #define SMALLEST_NORMAL 0x1p-126f
 #define SUBNORMAL_SCALE 0x1p24f /* makes a subnormal normal */
 #define SUBNORMAL_BITS 24
+#define FB_STORES_HALVES           /* float16 and bfloat16 are computed in float */
 #define SQRT_HALF_BITS 0x3f3504f3u /* sqrt(1/2) */
 
 /* q in exp(r) = 1 + r + r^2 q(r), |r| <= ln(2)/2, r2 = r^2; error of exp 2^-28.3 */

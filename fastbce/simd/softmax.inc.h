@@ -78,6 +78,12 @@ FB_INLINE FN(softmax) FN(exp_row)(int64_t n, const REAL *x, REAL *e)
     return row;
 }
 
+/* 1 - p: of a maximum that is unique the sum of the others, for only that one may exceed 1/2. */
+FB_INLINE REAL FN(not_p)(REAL p, REAL e, int unique, REAL others)
+{
+    return unique && e < 0 ? others : 1 - p;
+}
+
 /* out = |e| factor; out may be e */
 FB_INLINE void FN(scale_row)(int64_t n, const REAL *e, REAL factor, REAL *out)
 {

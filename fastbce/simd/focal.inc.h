@@ -1,0 +1,42 @@
+/* The focal loss of one element, but for its factor alpha: u^gamma times the cross-entropy of the logit.
+ *
+ * Lin et al., Focal loss for dense object detection, 2017, with soft targets as torchvision takes them: a = 1 - y and
+ * b = y, p and q the sigmoids of x and -x, u = a p + b q. Its gradient is u^gamma (a p - b q + gamma loss (a - b) p q / u).
+ *
+ * u = v / (1 + t), with v a sum of two terms that are not negative; so log u = log v - log1p(t) cancels nothing, and
+ * where the target is hard v is 1 or t, and log v is 0 or -|x| exactly. */
+
+typedef struct {
+    REAL loss, grad;
+} FN(focal_pair);
+
+/* u^gamma = exp(gamma log u) */
+FB_INLINE REAL FN(focal_power)(REAL x, FN(pair) t, REAL v, REAL v_minus_1, int v_is_t, REAL gamma)
+{
+    const FN(pair) log_v = FN(log_near_pair)(v, v_minus_1, 0);
+    const FN(pair) log1p_t = FN(log1p_unit)(t, 1 / (1 + t.high));
+    const REAL first = v_is_t ? FN(minus_abs)(x) : log_v.high, rest = v_is_t ? 0 : log_v.low;
+    const REAL sum = first - log1p_t.high;
+    const REAL part = sum - first;
+    const REAL lost = ((first - (sum - part)) - (log1p_t.high + part)) + (rest - log1p_t.low);
+    const REAL high = sum + lost, low = (sum - high) + lost; /* so that low is a rounding error of high */
+    const REAL exponent = gamma * high;
+    const REAL exponent_low = FMA(gamma, high, -exponent) + gamma * low;
+    return gamma == 0 ? 1 : FN(exp_sum)(exponent, exponent_low, 0).high;
+}
+
+/* Error, a hard target, gamma up to 5: see tools/accuracy.py. */
+FB_INLINE FN(focal_pair) FN(focal_element)(REAL x, FN(pair) t, REAL a, REAL b, REAL gamma)
+{
+    const REAL near = x >= 0 ? a : b, far = x >= 0 ? b : a; /* v = near + far t */
+    const int v_is_t = near == 0;
+    const REAL v = FMA(far, t.high, near);
+    const REAL v_minus_1 = -far * ((1 - t.high) - t.low);
+    const REAL power = FN(focal_power)(x, t, v, v_minus_1, v_is_t, gamma);
+    const REAL loss = FN(bce_logits_loss)(x, t, a, b, 1);
+    /* p q / u = t / ((1 + t) v). An infinite loss comes with t = 0, and their product is 0. */
+    const REAL ratio = v_is_t ? 1 : t.high / v;
+    const REAL push = t.high == 0 && !v_is_t ? 0 : gamma * loss * (ratio * FN(bce_logits_grad)(0, t, 1, 0));
+    const FN(focal_pair) result = {power * loss, power * FMA(push, a - b, FN(bce_logits_grad)(x, t, a, b))};
+    return result;
+}
