@@ -241,6 +241,10 @@ cdef void run_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) noexc
 cdef int execute(Call *call, Run run, int threads, Partial *total) except -1:
     # Rows in chunks: whole vectors of rows where there are many, so that the order of a sum is fixed.
     cdef Py_ssize_t elements = call.rows * call.classes
+    if call.rows == 0:  # then an input that broadcasts has no positions to be read at
+        memset(total, 0, sizeof(total[0]))
+        total.wrong = -1
+        return 0
     call.chunk = min(max(CHUNK // max(call.classes, 1), 1), <Py_ssize_t>FB_BLOCK)
     if call.chunk > FB_LANES:
         call.chunk &= -FB_LANES

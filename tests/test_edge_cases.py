@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import reference
-from cases import each, inputs, loss_of, same_bits, value_and_grad_of
+from cases import assert_same_bits, each, inputs, loss_of, same_bits, value_and_grad_of
 from reference import EXACT, ulp_error
 
 INF, NAN = math.inf, math.nan
@@ -63,6 +63,16 @@ def test_probabilities_of_0_and_1(dtype, lay):
     np.testing.assert_array_equal(results["losses"], [0, 0, 100, 100])
     steep = 1 / float(dtype(1e-12))
     np.testing.assert_allclose(results["grad"], [0, 0, -steep, steep], rtol=2 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("eps", [None, 1e-7])
+def test_a_probability_of_minus_zero(dtype, lay, eps):
+    """It is in [0, 1], and the same as 0."""
+    targets = np.array([0, 1, 0.25], dtype)
+    minus, plus = lay(np.full(3, -0.0, dtype)), lay(np.zeros(3, dtype))
+    assert_same_bits(each("bce", minus, targets, eps=eps), each("bce", plus, targets, eps=eps))
+    if eps is None:
+        np.testing.assert_array_equal(each("bce", minus, targets)["losses"], [0, 100, 25])
 
 
 def test_an_infinite_term_stays_infinite(dtype):

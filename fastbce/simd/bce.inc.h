@@ -31,7 +31,8 @@ FB_INLINE REAL FN(bce_logits_grad)(REAL x, FN(pair) t, REAL a, REAL b)
     return FMA(FMA(slope, t.low, remainder), inverse, quotient);
 }
 
-/* d2/dx2 = (a + b) t / (1 + t)^2, as the product of the sigmoid of x and that of -x. */
+/* d2/dx2 = (a + b) t / (1 + t)^2, as the product of the sigmoids of x and of -x. Error: 1.92 ULP at
+ * x = 3.4194403626128 (double), 1.88 at x = 2.7070034 (float). */
 FB_INLINE REAL FN(bce_logits_hess)(FN(pair) t, REAL a_plus_b)
 {
     return a_plus_b * (FN(bce_logits_grad)(0, t, 0, -1) * FN(bce_logits_grad)(0, t, 1, 0));

@@ -44,7 +44,9 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weighted, in
     const int64_t n = block->n & -FB_LANES; /* says that there is no tail */
     const REAL *x = block->x, *y = block->y;
     REAL *loss = block->loss, *grad = block->grad, *hess = block->hess;
-    const REAL scale = (REAL)block->scale, alpha = (REAL)block->alpha, gamma = (REAL)block->gamma;
+    const REAL scale = (REAL)block->scale, gamma = (REAL)block->gamma;
+    const REAL positive = (REAL)(block->alpha < 0 ? 1 : block->alpha);
+    const REAL negative = (REAL)(block->alpha < 0 ? 1 : 1 - block->alpha);
     REAL high[FB_BLOCK] FB_ALIGNED, low[FB_BLOCK] FB_ALIGNED;
     BITS largest = 0;
 
@@ -62,7 +64,7 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weighted, in
         REAL value = 0, slope = 0;
         if (focal) {
             const FN(focal_pair) both = FN(focal_element)(x[i], t, w.a, w.b, gamma);
-            w.weight *= alpha < 0 ? 1 : FMA(alpha, w.b, (1 - alpha) * w.a);
+            w.weight *= FMA(positive, w.b, negative * w.a);
             value = both.loss;
             slope = both.grad;
         } else {
@@ -93,7 +95,8 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weighted, int want_g
         const BITS bits_y = FN(unit_bits)(y[i], w.weight), bits_x = FN(unit_bits)(x[i], w.weight);
         const BITS bits = bits_y > bits_x ? bits_y : bits_x;
         largest = bits > largest ? bits : largest;
-        const REAL p = limits ? x[i] : FN(clip)(x[i], low, high);
+        const REAL p = limits ? x[i] + 0
+                              : FN(clip)(x[i], low, high); /* + 0: the logarithm of -0 is that of 0 */
         const REAL value = FN(bce_probs_loss)(p, w.a, w.b, limits);
         const REAL slope = want_grad ? FN(bce_probs_grad)(p, w.a, w.b, limits) : 0;
         const REAL kept = limits || p == x[i] || x[i] != x[i] ? slope : 0; /* clipping is flat */

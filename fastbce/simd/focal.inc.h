@@ -15,17 +15,20 @@ FB_INLINE REAL FN(focal_power)(REAL x, FN(pair) t, REAL v, REAL v_minus_1, int v
 {
     const FN(pair) log_v = FN(log_near_pair)(v, v_minus_1, 0);
     const FN(pair) log1p_t = FN(log1p_unit)(t, 1 / (1 + t.high));
-    const REAL first = v_is_t ? FN(minus_abs)(x) : log_v.high, rest = v_is_t ? 0 : log_v.low;
+    const REAL log_t = FN(minus_abs)(x) < (REAL)-1e30 ? (REAL)-1e30
+                                                      : FN(minus_abs)(x); /* times a gamma of 0: 0 */
+    const REAL first = v_is_t ? log_t : log_v.high, rest = v_is_t ? 0 : log_v.low;
     const REAL sum = first - log1p_t.high;
     const REAL part = sum - first;
     const REAL lost = ((first - (sum - part)) - (log1p_t.high + part)) + (rest - log1p_t.low);
     const REAL high = sum + lost, low = (sum - high) + lost; /* so that low is a rounding error of high */
     const REAL exponent = gamma * high;
     const REAL exponent_low = FMA(gamma, high, -exponent) + gamma * low;
-    return gamma == 0 ? 1 : FN(exp_sum)(exponent, exponent_low, 0).high;
+    return FN(exp_sum)(exponent, exponent_low, 0).high;
 }
 
-/* Error, a hard target, gamma up to 5: see tools/accuracy.py. */
+/* Error, gamma up to 5: of a hard target loss 2.6 ULP (x = 0.10589027, double), gradient 6.3 (x = -0.34265453, float); of
+ * a soft one loss 12 and gradient 15 ULP of the largest of its terms (y = 5.2e-6, x = -1.2837105, float). */
 FB_INLINE FN(focal_pair) FN(focal_element)(REAL x, FN(pair) t, REAL a, REAL b, REAL gamma)
 {
     const REAL near = x >= 0 ? a : b, far = x >= 0 ? b : a; /* v = near + far t */
