@@ -140,6 +140,54 @@ def test_soft_targets(function, dtype):
     check_elements(function, first, y, SOFT[function, dtype], EXACT, larger_term=True)
 
 
+# Inputs and soft targets at which searches found the largest errors of some version.
+WORST_SOFT = {
+    "bce": [
+        (0.22885112, 0.4131749),
+        (0.0003298071, 0.98624516),
+        (0.76199615, 0.526586),
+        (4.447032716160026e-15, 0.03196614266173481),
+        (6.116993638365809e-17, 0.5001833996372751),
+    ],
+    "bce_with_logits": [
+        (7.5825224, 0.48291436),
+        (3.780968, 0.47774455),
+        (3.3637516, 0.48276392),
+        (-2.706468, 0.0032917336),
+        (-4.1446404, 0.007353275),
+    ],
+}
+
+
+@pytest.mark.parametrize("size", [200_000, pytest.param(10_000_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("function", BINARY)
+def test_soft_targets_all_over(function, dtype, size):
+    """1 - y is not exact for y < 1/2, and where it is multiplied by more than 1/2 that shows."""
+    if np.finfo(np.longdouble).nmant < 60 and dtype == np.float64:
+        pytest.skip("long double is no wider than double")
+    rng = np.random.default_rng(5)
+    for start in range(0, size, 200_000):
+        if function == "bce":
+            first = np.where(
+                rng.random(200_000) < 0.5, rng.random(200_000), np.exp2(-rng.uniform(0, 100, 200_000))
+            )
+        else:
+            first = rng.normal(scale=rng.choice([0.5, 3, 20], 200_000))
+        y = np.where(rng.random(200_000) < 0.5, rng.random(200_000), np.exp(-rng.uniform(0, 8, 200_000)))
+        if start == 0:
+            first[: len(WORST_SOFT[function])], y[: len(WORST_SOFT[function])] = zip(
+                *WORST_SOFT[function], strict=True
+            )
+        check_elements(
+            function,
+            first.astype(dtype),
+            y.astype(dtype),
+            SOFT[function, dtype],
+            WIDER[dtype],
+            larger_term=True,
+        )
+
+
 def float32_patterns(function, step):
     """Every `step`-th float32 that is an input, in chunks."""
     last = int(np.float32(1).view(np.uint32)) if function == "bce" else 2**32 - 1

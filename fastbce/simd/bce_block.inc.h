@@ -3,20 +3,22 @@
  * exp comes in a loop of its own: half the chain of dependent operations, so twice as many elements are under way in
  * the CPU at once (1.5 times faster, measured). */
 
-/* What an element counts for: the two terms' weights a and b, and the weight of the whole. */
+/* What an element counts for: the two terms' weights a + a_low and b, and the weight of the whole. */
 typedef struct {
-    REAL a, b, weight;
+    REAL a, b, weight, a_low;
 } FN(terms);
 
 FB_INLINE FN(terms) FN(element_terms)(const fb_block *block, int64_t i, int weighted)
 {
     const REAL y = ((const REAL *)block->y)[i];
-    FN(terms) terms = {1 - y, y, 1};
+    FN(terms) terms = {1 - y, y, 1, (1 - (1 - y)) - y};
     if (weighted) {
         const REAL smoothing = (REAL)block->smoothing;
+        const REAL unsmoothed = smoothing == 0;
         terms.a = FMA(1 - y, 1 - smoothing, smoothing / 2);
         terms.b = ((const REAL *)block->pos_weight)[i] * FMA(y, 1 - smoothing, smoothing / 2);
         terms.weight = ((const REAL *)block->weight)[i];
+        terms.a_low *= unsmoothed; /* then the rounding of y (1 - s) is as large */
     }
     return terms;
 }
@@ -69,7 +71,7 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weighted, in
             slope = both.grad;
         } else {
             value = FN(bce_logits_loss)(x[i], t, w.a, w.b, weighted ? w.a + w.b : 1);
-            slope = FN(bce_logits_grad)(x[i], t, w.a, w.b);
+            slope = FN(bce_logits_grad)(x[i], t, w.a, w.b, w.a_low);
         }
         if (wanted & FB_HESS)
             hess[i] = FN(weigh)(w.weight, FN(bce_logits_hess)(t, weighted ? w.a + w.b : 1), weighted);
@@ -97,8 +99,8 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weighted, int want_g
         largest = bits > largest ? bits : largest;
         const REAL p = limits ? x[i] + 0
                               : FN(clip)(x[i], low, high); /* + 0: the logarithm of -0 is that of 0 */
-        const REAL value = FN(bce_probs_loss)(p, w.a, w.b, limits);
-        const REAL slope = want_grad ? FN(bce_probs_grad)(p, w.a, w.b, limits) : 0;
+        const REAL value = FN(bce_probs_loss)(p, w.a, w.b, w.a_low, limits);
+        const REAL slope = want_grad ? FN(bce_probs_grad)(p, w.a, w.b, w.a_low, limits) : 0;
         const REAL kept = limits || p == x[i] || x[i] != x[i] ? slope : 0; /* clipping is flat */
         loss[i] = FN(weigh)(w.weight, value, weighted);
         if (want_grad)
@@ -143,6 +145,6 @@ static void FN(sigmoid)(int64_t count, const void *x_, void *proba_)
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) { /* the gradient for target 0 */
         const FN(pair) t = FN(exp_pair)(FN(minus_abs)(x[i]));
-        proba[i] = FN(bce_logits_grad)(x[i], t, 1, 0);
+        proba[i] = FN(bce_logits_grad)(x[i], t, 1, 0, 0);
     }
 }

@@ -39,7 +39,9 @@ FB_INLINE FN(focal_pair) FN(focal_element)(REAL x, FN(pair) t, REAL a, REAL b, R
     const REAL loss = FN(bce_logits_loss)(x, t, a, b, 1);
     /* p q / u = t / ((1 + t) v). An infinite loss comes with t = 0, and their product is 0. */
     const REAL ratio = v_is_t ? 1 : t.high / v;
-    const REAL push = t.high == 0 && !v_is_t ? 0 : gamma * loss * (ratio * FN(bce_logits_grad)(0, t, 1, 0));
-    const FN(focal_pair) result = {power * loss, power * FMA(push, a - b, FN(bce_logits_grad)(x, t, a, b))};
+    const REAL push = t.high == 0 && !v_is_t ? 0
+                                             : gamma * loss * (ratio * FN(bce_logits_grad)(0, t, 1, 0, 0));
+    const FN(focal_pair)
+        result = {power * loss, power * FMA(push, a - b, FN(bce_logits_grad)(x, t, a, b, 0))};
     return result;
 }
