@@ -11,8 +11,13 @@ from fastbce._bce import (
 )
 from fastbce._cross_entropy import cross_entropy, cross_entropy_grad_hess, cross_entropy_value_and_grad
 from fastbce._threads import get_num_threads, set_num_threads, show_config, threads
+from fastbce.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, SigmoidFocalLoss
 
 __all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "CrossEntropyLoss",
+    "SigmoidFocalLoss",
     "bce",
     "bce_value_and_grad",
     "bce_with_logits",

@@ -6,8 +6,9 @@ import re
 import shutil
 import subprocess
 
-import fastbce._arrays
 import pytest
+
+import fastbce._arrays
 
 WIDEST = {"avx2": "ymm", "avx512": "zmm"}
 ARITHMETIC = re.compile(r"^v(add|sub|mul|div|fn?m(add|sub)\d+)[ps]([sd])")

@@ -1,0 +1,5 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+def _converted(value: object, name: str) -> NDArray[Any]: ...
