@@ -171,7 +171,7 @@ def make_tasks(quick: bool) -> list[Task]:
             f"flights, pos_weight {on_time_per_late:.1f}",
             flights,
             flights_learner,
-            partial(bce, pos_weight=on_time_per_late),
+            fb.BCEWithLogitsLoss(pos_weight=on_time_per_late).value_and_grad,
             partial(plain_bce, pos_weight=on_time_per_late),
             epochs=100 // shorten,
             batch_size=16_384,
