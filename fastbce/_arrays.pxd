@@ -108,6 +108,7 @@ cdef cnp.ndarray as_values(object value, str name)
 cdef cnp.ndarray as_mask(object value)
 cdef cnp.ndarray broadcast(cnp.ndarray array, str name, tuple shape, str of)
 cdef object result_dtype(cnp.ndarray logits)
+cdef object computed_dtype(const fb_kernels *kernels)
 cdef cnp.ndarray as_output(object value, str name, tuple shape, object own_dtype)
 cdef bint separate(list inputs, list outputs) except -1
 cdef cnp.ndarray classes_last(cnp.ndarray array, int axis)

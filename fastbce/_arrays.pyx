@@ -54,6 +54,8 @@ def _simd_config():
 
 # ---- dtypes --------------------------------------------------------------------------------------------------------
 
+cdef object FLOAT32 = np.dtype(np.float32)
+cdef object FLOAT64 = np.dtype(np.float64)
 cdef int code_of[FB_NPY_HALF + 1]
 
 
@@ -156,17 +158,15 @@ cdef cnp.ndarray broadcast(cnp.ndarray array, str name, tuple shape, str of):
 
 
 cdef double as_number(object value, str name) except? -1.0:
+    if type(value) is float:
+        return value
     if not isinstance(value, numbers.Real) or isinstance(value, (bool, np.bool)):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
     return float(value)
 
 
 cdef double as_fraction(object value, str name) except? -1.0:
-    cdef double number
-    if type(value) is float:
-        number = value
-    else:
-        number = as_number(value, name)
+    cdef double number = as_number(value, name)
     if not 0 <= number <= 1:
         raise ValueError(f"{name}: expected a number in [0, 1], got {value!r}")
     return number
@@ -196,7 +196,13 @@ cdef object reduced(fb_sum total, double denominator):
 
 cdef object result_dtype(cnp.ndarray logits):
     """The dtype of results: that of the logits, in native byte order; float64 for integers."""
-    return logits.dtype.newbyteorder("=") if dtype_code(logits) >= FB_F16 else np.dtype(np.float64)
+    if dtype_code(logits) < FB_F16:
+        return FLOAT64
+    return logits.dtype.newbyteorder("=") if cnp.PyArray_ISBYTESWAPPED(logits) else logits.dtype
+
+
+cdef object computed_dtype(const fb_kernels *kernels):
+    return FLOAT32 if kernels == isa.f32 else FLOAT64
 
 
 cdef cnp.ndarray as_output(object value, str name, tuple shape, object own_dtype):
@@ -213,8 +219,30 @@ cdef cnp.ndarray as_output(object value, str name, tuple shape, object own_dtype
     return array
 
 
-def _share(a, b):
-    if not np.may_share_memory(a, b):
+cdef void extent(cnp.ndarray array, char **start, char **stop) noexcept:
+    # The addresses between which all elements lie.
+    cdef int d
+    cdef Py_ssize_t length
+    start[0] = stop[0] = <char *>cnp.PyArray_DATA(array)
+    for d in range(cnp.PyArray_NDIM(array)):
+        length = (cnp.PyArray_DIM(array, d) - 1) * cnp.PyArray_STRIDE(array, d)
+        if length < 0:
+            start[0] += length
+        else:
+            stop[0] += length
+    stop[0] += cnp.PyArray_ITEMSIZE(array)
+
+
+cdef bint share(cnp.ndarray a, cnp.ndarray b) except -1:
+    cdef char *start_a
+    cdef char *stop_a
+    cdef char *start_b
+    cdef char *stop_b
+    if cnp.PyArray_SIZE(a) == 0 or cnp.PyArray_SIZE(b) == 0:
+        return False
+    extent(a, &start_a, &stop_a)
+    extent(b, &start_b, &stop_b)
+    if stop_a <= start_b or stop_b <= start_a:
         return False
     try:
         return np.shares_memory(a, b, max_work=100_000)
@@ -234,13 +262,13 @@ cdef bint separate(list inputs, list outputs) except -1:
         return False
     for i, (name, array) in enumerate(arrays):
         for other_name, other in arrays[:i]:
-            if _share(array, other):
+            if share(array, other):
                 raise ValueError(f"{name}: expected memory of its own, got an array that shares some with {other_name}")
     for i, (name, array) in enumerate(inputs):
         if array is None:
             continue
         for _, output in arrays:
-            if _share(array, output):
+            if share(array, output):
                 overwrites = True
                 same = (
                     array.__array_interface__["data"][0] == output.__array_interface__["data"][0]

@@ -25,6 +25,7 @@ from fastbce._arrays cimport (
     as_values,
     broadcast,
     check_reduction,
+    computed_dtype,
     describe_input,
     describe_output,
     disjoint,
@@ -35,7 +36,6 @@ from fastbce._arrays cimport (
     fb_lanes,
     fb_sum_value,
     give,
-    isa,
     kernels_for,
     place,
     position,
@@ -312,7 +312,7 @@ cdef object general_call(Loss kind, Results results, object x_given, object y_gi
         mask = broadcast(as_mask(where), "where", shape, x_name)
 
     call.kernels = kernels_for(dtype_code(x))
-    real = np.dtype(np.float32 if call.kernels == isa.f32 else np.float64)
+    real = computed_dtype(call.kernels)
     call.size = real.itemsize
     call.smoothing = as_fraction(label_smoothing, "label_smoothing")
     call.clip_low = -1

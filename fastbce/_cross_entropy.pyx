@@ -24,6 +24,7 @@ from fastbce._arrays cimport (
     broadcast,
     check_reduction,
     classes_last,
+    computed_dtype,
     describe_input,
     describe_labels,
     describe_output,
@@ -34,7 +35,6 @@ from fastbce._arrays cimport (
     fb_lanes,
     fb_rows,
     fb_sum_value,
-    isa,
     kernels_for,
     place,
     position,
@@ -386,7 +386,7 @@ cdef object general_call(Results results, object x_given, object y_given, object
         mask = np.not_equal(y, ignored) if mask is None else np.logical_and(mask, np.not_equal(y, ignored))
 
     call.kernels = kernels_for(dtype_code(x))
-    real = np.dtype(np.float32 if call.kernels == isa.f32 else np.float64)
+    real = computed_dtype(call.kernels)
     call.size = real.itemsize
     call.smoothing = as_fraction(label_smoothing, "label_smoothing")
     if class_weight is not None:
