@@ -4,13 +4,14 @@ One text for three kinds of number. ``EXACT``: object arrays of mpmath numbers o
 are judged. ``LONG``: NumPy's long double, for bulk. ``DOUBLE``: float64, for bulk that is judged in float32.
 
 The inputs are first rounded to the dtype fastbce computes in, as the specification says; weights are taken as
-they come. Nothing here checks its arguments.
+they come, and results are not rounded to any dtype. Nothing here checks its arguments.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import mpmath
 import numpy as np
 
@@ -61,6 +62,20 @@ class Result(NamedTuple):
     proba: np.ndarray | None
     loss_size: Any
     grad_size: np.ndarray
+    losses_size: np.ndarray
+    hess: np.ndarray | None  # the Hessian diagonal that grad_hess returns: weighted, never reduced
+    hess_size: np.ndarray | None
+
+
+class Terms(NamedTuple):
+    """An element, or a row, before it is weighted."""
+
+    loss: np.ndarray
+    grad: np.ndarray
+    loss_size: np.ndarray
+    grad_size: np.ndarray
+    hess: np.ndarray | None = None
+    hess_size: np.ndarray | None = None
 
 
 # --- section 3: one element, or one row ---------------------------------------------------------------------
@@ -83,11 +98,31 @@ def softplus(x, numbers):
 
 
 def bce_with_logits_element(x, y, pos_weight, numbers):
-    """Loss, gradient, and the sum of the two terms that the gradient is the difference of."""
+    """The gradient is push - pull; the Hessian has one term, in which nothing cancels."""
     positive, negative = pos_weight * y, 1 - y
+    p, q = sigmoid(x, numbers), sigmoid(-x, numbers)
     loss = _times(positive, softplus(-x, numbers)) + _times(negative, softplus(x, numbers))
-    push, pull = negative * sigmoid(x, numbers), positive * sigmoid(-x, numbers)
-    return loss, push - pull, push + pull
+    push, pull = negative * p, positive * q
+    hess = (positive + negative) * p * q
+    return Terms(loss, push - pull, loss, push + pull, hess, hess)
+
+
+def focal_element(x, y, alpha, gamma, numbers):
+    """ce * rest and (ce' + gamma * miss' / miss * ce) * rest; rest is miss**gamma * alpha_t, miss is 1 - p_t.
+
+    A power multiplies the relative error of `miss` by gamma: so much larger are the sizes.
+    """
+    p, q = sigmoid(x, numbers), sigmoid(-x, numbers)
+    ce = _times(y, softplus(-x, numbers)) + _times(1 - y, softplus(x, numbers))
+    miss = p * (1 - y) + q * y
+    # miss' / miss, which for hard targets has a limit where miss is 0
+    slope = np.where(y == 1, -p, np.where(y == 0, q, (1 - 2 * y) * p * q / miss))
+    rest = miss ** numbers.make(gamma)
+    if alpha >= 0:
+        rest = rest * (numbers.make(alpha) * y + (1 - numbers.make(alpha)) * (1 - y))
+    push, pull, bend = (1 - y) * p, y * q, numbers.make(gamma) * _times(slope, ce)
+    loss, steep = _times(rest, ce), 1 + numbers.make(gamma)
+    return Terms(loss, rest * (push - pull + bend), steep * loss, steep * rest * (push + pull + abs(bend)))
 
 
 def bce_element(p, y, pos_weight, eps, dtype, numbers):
@@ -100,13 +135,14 @@ def bce_element(p, y, pos_weight, eps, dtype, numbers):
         limit = numbers.make(dtype.type(1e-12))
         divisor = np.where(p * (1 - p) < limit, limit, p * (1 - p))
         push, pull = negative * p / divisor, positive * (1 - p) / divisor
-        return positive * -log_p + negative * -log_q, push - pull, push + pull
+        loss = positive * -log_p + negative * -log_q
+        return Terms(loss, push - pull, loss, push + pull)
     low, high = numbers.make(dtype.type(eps)), numbers.make(dtype.type(1 - eps))
     moved = (p < low) | (p > high)
     p = np.where(p < low, low, np.where(p > high, high, p))
     loss = _times(positive, -numbers.log(p)) + _times(negative, -numbers.log1p(-p))
     push, pull = _times(negative, 1 / (1 - p)), _times(positive, 1 / p)
-    return loss, np.where(moved, 0, push - pull), np.where(moved, 0, push + pull)
+    return Terms(loss, np.where(moved, 0, push - pull), loss, np.where(moved, 0, push + pull))
 
 
 def _sum_of_others(terms):
@@ -132,14 +168,17 @@ def softmax(x, numbers):
 
 
 def cross_entropy_row(x, q, numbers):
-    """Loss of rows with class coefficients q, gradient, and the sum of the two terms it is the difference of.
+    """Rows with class coefficients q, and S the sum of q.
 
-    S p - q, with S the sum of q, is (S - q) p - q (1 - p): neither bracket is computed by subtraction.
+    The gradient S p - q is (S - q) p - q (1 - p): neither bracket is computed by subtraction. The Hessian
+    diagonal is S p (1 - p).
     """
     p, others, minus_log = softmax(x, numbers)
+    loss = np.sum(_times(q, minus_log), axis=-1)
+    loss_size = np.sum(_times(abs(q), minus_log), axis=-1)
     grad = _sum_of_others(q) * p - q * others
-    whole = np.sum(abs(q), axis=-1, keepdims=True)
-    return np.sum(_times(q, minus_log), axis=-1), grad, whole * p + abs(q)
+    whole, whole_size = (np.sum(array, axis=-1, keepdims=True) for array in (q, abs(q)))
+    return Terms(loss, grad, loss_size, whole_size * p + abs(q), whole * p * others, whole_size * p * others)
 
 
 # --- section 2: weights, what is left out, reductions -------------------------------------------------------
@@ -152,15 +191,23 @@ def _weights(shape, sample_weight, where, ignored):
     return counted, weight, counted & (weight != 0)
 
 
-def _reduce(loss, grad, size, weight, whole_weight, counted, alive, reduction, normalizer, proba, numbers):
+def _reduce(terms, weight, whole_weight, counted, alive, options, proba, numbers):
     """Weigh, leave out, add up, divide. `whole_weight` is what weighted_mean divides by the sum of."""
     zero = numbers.make(0.0)
-    losses = np.where(alive, weight * loss, zero)
-    per_class = (...,) + (None,) * (np.ndim(grad) - losses.ndim)
-    grad = np.where(alive[per_class], weight[per_class] * grad, zero)
-    size = np.where(alive[per_class], abs(weight[per_class]) * size, zero)
+
+    def weigh(weight, array):
+        per_class = (...,) + (None,) * (np.ndim(array) - np.ndim(alive))
+        return np.where(alive[per_class], np.asarray(weight)[per_class] * array, zero)
+
+    losses, losses_size = weigh(weight, terms.loss), weigh(abs(weight), terms.loss_size)
+    grad, size = weigh(weight, terms.grad), weigh(abs(weight), terms.grad_size)
+    hess = hess_size = None
+    if terms.hess is not None:
+        hess, hess_size = weigh(weight, terms.hess), weigh(abs(weight), terms.hess_size)
+    rest = losses_size, hess, hess_size
+    reduction, normalizer = options.get("reduction", "mean"), options.get("normalizer")
     if reduction == "none":
-        return Result(losses, grad, losses, proba, abs(losses), size)
+        return Result(losses, grad, losses, proba, losses_size, size, *rest)
     divisor = {
         "sum": numbers.make(1.0),
         "mean": numbers.make(np.sum(counted)),
@@ -169,21 +216,30 @@ def _reduce(loss, grad, size, weight, whole_weight, counted, alive, reduction, n
     if normalizer is not None:
         divisor = numbers.make(normalizer)
     if divisor == 0:
-        return Result(numbers.make(np.nan), 0 * grad, losses, proba, zero, 0 * grad)
+        nothing = np.full_like(size, zero)
+        return Result(numbers.make(np.nan), nothing, losses, proba, zero, nothing, *rest)
     scale = 1 / abs(divisor)
     if reduction == "weighted_mean" and normalizer is None:
         scale *= np.sum(np.where(alive, abs(whole_weight), zero)) / abs(divisor)  # the weights may cancel too
-    loss_size = np.sum(abs(losses)) * scale
-    return Result(np.sum(losses) / divisor, grad / divisor, losses, proba, loss_size, size * scale)
+    loss_size = np.sum(losses_size) * scale
+    return Result(np.sum(losses) / divisor, grad / divisor, losses, proba, loss_size, size * scale, *rest)
+
+
+def computed_in(dtype):
+    """The dtype that is computed in for a first argument of this one."""
+    dtype = np.dtype(dtype).newbyteorder("=")
+    if dtype.kind in "iu":
+        return np.dtype(np.float64)
+    return np.dtype(np.float32) if dtype.itemsize == 2 else dtype
 
 
 def _prepare(first):
     first = np.asarray(first)
-    dtype = np.dtype(np.float64) if first.dtype.kind in "iu" else first.dtype.newbyteorder("=")
+    dtype = computed_in(first.dtype)
     return first.astype(dtype), dtype
 
 
-def _bce(element, first, targets, proba, numbers, options):
+def _binary(element, first, targets, proba, numbers, options):
     first, dtype = _prepare(first)
     counted, weight, alive = _weights(
         first.shape, options.get("sample_weight"), options.get("where"), np.zeros(first.shape, bool)
@@ -194,12 +250,9 @@ def _bce(element, first, targets, proba, numbers, options):
     y = y * (1 - smoothing) + smoothing / 2
     pos_weight = numbers.make(np.broadcast_to(options.get("pos_weight", 1.0), first.shape))
     a = numbers.make(np.where(alive, first, dtype.type(0)))
-    loss, grad, size = element(a, y, pos_weight, dtype)
+    terms = element(a, y, pos_weight, dtype)
     weight = numbers.make(weight)
-    return _reduce(
-        loss, grad, size, weight, weight, counted, alive,
-        options.get("reduction", "mean"), options.get("normalizer"), proba, numbers,
-    )  # fmt: skip
+    return _reduce(terms, weight, weight, counted, alive, options, proba, numbers)
 
 
 def bce(probs, targets, numbers=LONG, **options):
@@ -207,7 +260,7 @@ def bce(probs, targets, numbers=LONG, **options):
         return bce_element(p, y, pos_weight, options.get("eps"), dtype, numbers)
 
     with np.errstate(all="ignore"):
-        return _bce(element, probs, targets, None, numbers, options)
+        return _binary(element, probs, targets, None, numbers, options)
 
 
 def bce_with_logits(logits, targets, numbers=LONG, **options):
@@ -216,7 +269,16 @@ def bce_with_logits(logits, targets, numbers=LONG, **options):
 
     with np.errstate(all="ignore"):
         proba = sigmoid(numbers.make(_prepare(logits)[0]), numbers)
-        return _bce(element, logits, targets, proba, numbers, options)
+        return _binary(element, logits, targets, proba, numbers, options)
+
+
+def sigmoid_focal_loss(logits, targets, numbers=LONG, *, alpha=0.25, gamma=2.0, **options):
+    def element(x, y, pos_weight, dtype):
+        return focal_element(x, y, alpha, gamma, numbers)
+
+    with np.errstate(all="ignore"):
+        proba = sigmoid(numbers.make(_prepare(logits)[0]), numbers)
+        return _binary(element, logits, targets, proba, numbers, options)
 
 
 def cross_entropy(logits, targets, numbers=LONG, *, axis=-1, **options):
@@ -249,24 +311,23 @@ def cross_entropy(logits, targets, numbers=LONG, *, axis=-1, **options):
     with np.errstate(all="ignore"):
         proba = softmax(numbers.make(x), numbers)[0]
         x = numbers.make(np.where(alive[..., None], x, dtype.type(0)))
-        loss, grad, size = cross_entropy_row(x, q, numbers)
-        result = _reduce(
-            loss, grad, size, weight, whole_weight, counted, alive,
-            options.get("reduction", "mean"), options.get("normalizer"), proba, numbers,
-        )  # fmt: skip
-    return result._replace(
-        grad=np.moveaxis(result.grad, -1, axis),
-        grad_size=np.moveaxis(result.grad_size, -1, axis),
-        proba=np.moveaxis(proba, -1, axis),
-    )
+        terms = cross_entropy_row(x, q, numbers)
+        result = _reduce(terms, weight, whole_weight, counted, alive, options, proba, numbers)
+    per_class = ("grad", "grad_size", "proba", "hess", "hess_size")
+    return result._replace(**{name: np.moveaxis(getattr(result, name), -1, axis) for name in per_class})
 
 
 # --- section 7: the unit in the last place ------------------------------------------------------------------
 
 
+def finfo(dtype):
+    """NumPy's, that knows bfloat16."""
+    return ml_dtypes.finfo(dtype)
+
+
 def ulp(value, dtype):
     """The distance between floats of this dtype around `value`, subnormals included."""
-    info = np.finfo(dtype)
+    info = finfo(dtype)
     if isinstance(value, np.ndarray) and value.dtype != object:
         exponent = np.where(value == 0, info.minexp, np.maximum(np.frexp(value)[1] - 1, info.minexp))
         return np.ldexp(value.dtype.type(1), exponent - info.nmant)
@@ -283,7 +344,7 @@ def ulp_error(actual, exact, dtype, of=None):
 
     inf where `exact` is beyond the largest float counts as the power of two that would come next.
     """
-    info = np.finfo(dtype)
+    info = finfo(dtype)
     actual, exact = np.asarray(actual, dtype=dtype), np.asarray(exact)
     numbers = EXACT if exact.dtype == object else LONG if exact.dtype == np.longdouble else DOUBLE
     with np.errstate(all="ignore"):
