@@ -7,25 +7,9 @@ import numpy as np
 import pytest
 import reference
 from cases import WITH_LOGITS, inputs, loss_of, losses_shape, value_and_grad_of
+from closeness import assert_close
 
 REDUCTIONS = ("none", "sum", "mean", "weighted_mean")
-# Rounding errors allowed, in units of the dtype's epsilon, of the size of the terms that are added up.
-ROUNDINGS = 16
-
-
-def assert_close(actual, expected, size, dtype, what):
-    """`actual` is `expected` but for a few roundings of the terms it is made of."""
-    actual = np.asarray(actual)
-    expected, size = (np.asarray(array).astype(np.longdouble) for array in (expected, size))
-    info = np.finfo(dtype)
-    slack = ROUNDINGS * (info.eps * size + info.smallest_subnormal)
-    with np.errstate(invalid="ignore"):
-        wrong = ~(abs(actual - expected) <= slack)
-    wrong &= ~((actual == expected) | (np.isnan(actual) & np.isnan(expected)))
-    assert actual.shape == expected.shape, what
-    assert not wrong.any(), (
-        f"{what} at {np.argwhere(wrong)[0]}: {actual[wrong][:5]} instead of {expected[wrong][:5]}"
-    )
 
 
 def check(function, first, targets, dtype, **options):
