@@ -110,7 +110,7 @@ def _converted(value, name):
                         f"pass {name}.detach()")
     if isinstance(value, np.ndarray) and np.any(getattr(value, "mask", False)):
         raise TypeError(f"{name}: expected an array without a mask, got one in which elements are masked: "
-                        f"pass {name}.data, and where=~{name}.mask to leave them out")
+                        f"pass {name}.data, and where=~mask to leave elements out")
     try:
         return _without_a_copy(value)
     except (AttributeError, BufferError, ImportError, RuntimeError, TypeError, ValueError) as error:
@@ -126,24 +126,28 @@ cdef cnp.ndarray as_array(object value, str name):
     return array
 
 
+def _kind(value, array):
+    return f"dtype {array.dtype}" if isinstance(value, np.ndarray) else f"{type(value).__name__} of dtype {array.dtype}"
+
+
 cdef cnp.ndarray as_logits(object value, str name):
     cdef cnp.ndarray array = as_array(value, name)
     if dtype_code(array) in (-1, FB_BOOL) or cnp.PyArray_TYPE(array) == cnp.NPY_LONGDOUBLE:
-        raise TypeError(f"{name}: expected float16, bfloat16, float32, float64 or integers, got dtype {array.dtype}")
+        raise TypeError(f"{name}: expected float16, bfloat16, float32, float64 or integers, got {_kind(value, array)}")
     return array
 
 
 cdef cnp.ndarray as_values(object value, str name):
     cdef cnp.ndarray array = as_array(value, name)
     if dtype_code(array) < 0:
-        raise TypeError(f"{name}: expected real numbers, got dtype {array.dtype}")
+        raise TypeError(f"{name}: expected real numbers, got {_kind(value, array)}")
     return array
 
 
 cdef cnp.ndarray as_mask(object value):
     cdef cnp.ndarray array = as_array(value, "where")
     if dtype_code(array) != FB_BOOL:
-        raise TypeError(f"where: expected booleans, got dtype {array.dtype}")
+        raise TypeError(f"where: expected booleans, got {_kind(value, array)}")
     return array
 
 
@@ -162,7 +166,10 @@ cdef double as_number(object value, str name) except? -1.0:
         return value
     if not isinstance(value, numbers.Real) or isinstance(value, (bool, np.bool)):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: expected a number in the range of a float, got {value!r}") from None
 
 
 cdef double as_fraction(object value, str name) except? -1.0:
@@ -173,7 +180,7 @@ cdef double as_fraction(object value, str name) except? -1.0:
 
 
 cdef int check_reduction(object value) except -1:
-    if value not in ("none", "sum", "mean", "weighted_mean"):
+    if not isinstance(value, str) or value not in ("none", "sum", "mean", "weighted_mean"):
         raise ValueError(f"reduction: expected 'none', 'sum', 'mean' or 'weighted_mean', got {value!r}")
     return 0
 

@@ -411,7 +411,7 @@ cdef object plain_call(Loss kind, Results results, object x, object y, object re
     cdef Partial total
     cdef double denominator
     cdef object value
-    if not (reduction == "mean" or reduction == "sum"):
+    if type(reduction) is not str or not (reduction == "mean" or reduction == "sum"):
         return None
     if not direct_call(&call, kind, x, y, out):
         return None

@@ -466,7 +466,8 @@ cdef object any_call(Results results, object logits, object targets, object axis
                      object normalizer, object out, object loss_out, object proba_out, object num_threads):
     if (sample_weight is None and class_weight is None and ignore_index is None and where is None and normalizer is None
             and loss_out is None and proba_out is None and is_minus_one(axis) and is_zero(label_smoothing)
-            and (reduction == "mean" or reduction == "sum") and is_plain(logits, targets, out)):
+            and type(reduction) is str and (reduction == "mean" or reduction == "sum")
+            and is_plain(logits, targets, out)):
         return plain_call(results, logits, targets, reduction == "mean", out, num_threads)
     return general_call(results, logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index,
                         where, reduction, normalizer, out, None, loss_out, proba_out, num_threads)

@@ -204,7 +204,7 @@ class BCELoss(_Loss[Value]):
         bce(
             nothing,
             nothing,
-            pos_weight=positive,
+            pos_weight=pos_weight,
             label_smoothing=label_smoothing,
             eps=eps,
             reduction=reduction,
@@ -333,7 +333,7 @@ class BCEWithLogitsLoss(_Loss[Value]):
         bce_with_logits(
             nothing,
             nothing,
-            pos_weight=positive,
+            pos_weight=pos_weight,
             label_smoothing=label_smoothing,
             reduction=reduction,
         )
@@ -500,7 +500,7 @@ class CrossEntropyLoss(_Loss[Value]):
             logits,
             labels,
             axis=axis,
-            class_weight=weights,
+            class_weight=class_weight,
             label_smoothing=label_smoothing,
             ignore_index=ignore_index,
             reduction=reduction,

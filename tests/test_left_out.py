@@ -54,6 +54,21 @@ def test_nan_stays_in_its_row(function, dtype, soft, lay):
             )
 
 
+def test_nan_stays_where_a_coefficient_is_zero(dtype, lay):
+    """An alpha or a class weight of 0 is no weight of the sample: it leaves nothing out. Infinities go."""
+    focal = each("sigmoid_focal_loss", lay(np.array([NAN, INF, -INF], dtype)), np.array([1, 0, 1]), alpha=0.0)
+    np.testing.assert_array_equal(focal["losses"], [NAN, INF, 0])
+    np.testing.assert_array_equal(focal["grad"], [NAN, 1, 0])
+    for n_classes in (2, 300):
+        logits = np.zeros((3, n_classes), dtype)
+        logits[0, 0], logits[1, 0] = NAN, INF
+        class_weight = np.arange(n_classes) != 1
+        rows = each("cross_entropy", lay(logits), np.array([1, 1, 1]), class_weight=class_weight)
+        np.testing.assert_array_equal(rows["losses"], [NAN, 0, 0])
+        assert np.isnan(rows["grad"][0]).all()
+        assert not rows["grad"][1:].any()
+
+
 # --- what is left out ---------------------------------------------------------------------------------------
 
 GARBAGE = {

@@ -28,6 +28,13 @@ FB_INLINE REAL FN(weigh)(REAL weight, REAL value, int weighted)
     return !weighted ? value : weight == 0 ? 0 : weight * value + 0; /* + 0: no negative zero */
 }
 
+/* A coefficient of 0 takes an infinite value away, and keeps a NaN. */
+FB_INLINE REAL FN(times)(REAL coefficient, REAL value)
+{
+    const REAL product = coefficient * value;
+    return coefficient == 0 && value == value ? 0 : product;
+}
+
 /* The bits of a value that counts: beyond those of 1 if it is outside [0, 1]; also for -0 and NaN: the caller looks
  * closer. As a maximum of integers it vectorises. */
 FB_INLINE BITS FN(unit_bits)(REAL value, REAL weight)
@@ -66,9 +73,9 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weighted, in
         REAL value = 0, slope = 0;
         if (focal) {
             const FN(focal_pair) both = FN(focal_element)(x[i], t, w.a, w.b, gamma);
-            w.weight *= FMA(positive, w.b, negative * w.a);
-            value = both.loss;
-            slope = both.grad;
+            const REAL balance = FMA(positive, w.b, negative * w.a);
+            value = FN(times)(balance, both.loss);
+            slope = FN(times)(balance, both.grad);
         } else {
             value = FN(bce_logits_loss)(x[i], t, w.a, w.b, weighted ? w.a + w.b : 1);
             slope = FN(bce_logits_grad)(x[i], t, w.a, w.b, w.a_low);

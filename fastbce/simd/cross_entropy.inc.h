@@ -115,14 +115,17 @@ FB_INLINE FN(row) FN(begin_row)(const fb_rows *rows, int64_t row, int soft)
     state.bad = state.label < 0 || state.label >= rows->classes;
     if (state.bad)
         state.label = state.weight = 0;
-    if (class_weight && !soft)
-        state.weight *= class_weight[state.label];
     if (state.weight == 0 && !rows->proba)
         return state;
+    const int left_out = state.weight == 0;
+    if (class_weight && !soft)
+        state.weight *= class_weight[state.label];
     if (soft && state.weight != 0)
         FN(target_sums)(rows, row, state.label, x, &state.sum, &state.dot);
     const REAL x_label = x[state.label]; /* before the gradient takes its place */
     state.softmax = FN(exp_row)(rows->classes, x, FN(row_exp)(rows, row));
+    if (state.weight == 0 && !left_out && state.softmax.rest != state.softmax.rest)
+        state.weight = 1; /* a class of weight 0 does not leave its rows out: they keep a NaN */
     if (!soft)
         state.dot = x_label == state.softmax.max ? 0 : (double)state.softmax.max - (double)x_label;
     return state;

@@ -117,6 +117,11 @@ static int64_t FN(few_classes)(const fb_rows *rows)
         const int64_t found = FN(tile_labels)(&tile, rows, start, count);
         bad = bad < 0 ? found : bad;
         FN(tile_softmax)(&tile, classes);
+        if (rows->class_weight) /* a class of weight 0 does not leave its rows out: they keep a NaN */
+            for (int64_t i = 0; i < count; i++)
+                if (tile.weight[i] == 0 && ((const REAL *)rows->weight)[start + i] != 0 &&
+                    tile.rest[i] != tile.rest[i])
+                    tile.weight[i] = 1;
 
         REAL losses[FB_TILE] FB_ALIGNED;
         for (int i = 0; i < FB_TILE; i++) {
