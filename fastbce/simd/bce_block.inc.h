@@ -28,13 +28,6 @@ FB_INLINE REAL FN(weigh)(REAL weight, REAL value, int weighted)
     return !weighted ? value : weight == 0 ? 0 : weight * value + 0; /* + 0: no negative zero */
 }
 
-/* A coefficient of 0 takes an infinite value away, and keeps a NaN. */
-FB_INLINE REAL FN(times)(REAL coefficient, REAL value)
-{
-    const REAL product = coefficient * value;
-    return coefficient == 0 && value == value ? 0 : product;
-}
-
 /* The bits of a value that counts: beyond those of 1 if it is outside [0, 1]; also for -0 and NaN: the caller looks
  * closer. As a maximum of integers it vectorises. */
 FB_INLINE BITS FN(unit_bits)(REAL value, REAL weight)
@@ -53,7 +46,9 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weighted, in
     const int64_t n = block->n & -FB_LANES; /* says that there is no tail */
     const REAL *x = block->x, *y = block->y;
     REAL *loss = block->loss, *grad = block->grad, *hess = block->hess;
-    const REAL scale = (REAL)block->scale, gamma = (REAL)block->gamma;
+    const REAL scale = (REAL)block->scale;
+    const REAL gamma = (REAL)(block->gamma < 1e30 ? block->gamma
+                                                  : 1e30); /* so that no product with it overflows */
     const REAL positive = (REAL)(block->alpha < 0 ? 1 : block->alpha);
     const REAL negative = (REAL)(block->alpha < 0 ? 1 : 1 - block->alpha);
     REAL high[FB_BLOCK] FB_ALIGNED, low[FB_BLOCK] FB_ALIGNED;
@@ -72,7 +67,7 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weighted, in
         largest = bits > largest ? bits : largest;
         REAL value = 0, slope = 0;
         if (focal) {
-            const FN(focal_pair) both = FN(focal_element)(x[i], t, w.a, w.b, gamma);
+            const FN(focal_pair) both = FN(focal_element)(x[i], t, w.a, w.b, w.a_low, gamma);
             const REAL balance = FMA(positive, w.b, negative * w.a);
             value = FN(times)(balance, both.loss);
             slope = FN(times)(balance, both.grad);

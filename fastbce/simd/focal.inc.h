@@ -29,7 +29,7 @@ FB_INLINE REAL FN(focal_power)(REAL x, FN(pair) t, REAL v, REAL v_minus_1, int v
 
 /* Error, gamma up to 5: of a hard target loss 2.6 ULP (x = 0.10589027, double), gradient 6.3 (x = -0.34265453, float); of
  * a soft one loss 12 and gradient 15 ULP of the largest of its terms (y = 5.2e-6, x = -1.2837105, float). */
-FB_INLINE FN(focal_pair) FN(focal_element)(REAL x, FN(pair) t, REAL a, REAL b, REAL gamma)
+FB_INLINE FN(focal_pair) FN(focal_element)(REAL x, FN(pair) t, REAL a, REAL b, REAL a_low, REAL gamma)
 {
     const REAL near = x >= 0 ? a : b, far = x >= 0 ? b : a; /* v = near + far t */
     const int v_is_t = near == 0;
@@ -39,9 +39,9 @@ FB_INLINE FN(focal_pair) FN(focal_element)(REAL x, FN(pair) t, REAL a, REAL b, R
     const REAL loss = FN(bce_logits_loss)(x, t, a, b, 1);
     /* p q / u = t / ((1 + t) v). An infinite loss comes with t = 0, and their product is 0. */
     const REAL ratio = v_is_t ? 1 : t.high / v;
-    const REAL push = t.high == 0 && !v_is_t ? 0
-                                             : gamma * loss * (ratio * FN(bce_logits_grad)(0, t, 1, 0, 0));
-    const FN(focal_pair)
-        result = {power * loss, power * FMA(push, a - b, FN(bce_logits_grad)(x, t, a, b, 0))};
+    const REAL share = loss * (ratio * FN(bce_logits_grad)(0, t, 1, 0, 0));
+    const REAL push = t.high == 0 && !v_is_t ? 0 : gamma * share;
+    const REAL slope = FMA(push, a - b, FN(bce_logits_grad)(x, t, a, b, a_low));
+    const FN(focal_pair) result = {power * loss, power * slope};
     return result;
 }
