@@ -3,6 +3,7 @@
 ``python calls.py FILE`` writes all results to FILE.
 """
 
+import contextlib
 import sys
 
 import numpy as np
@@ -27,8 +28,34 @@ def awkward_logits(function, dtype):
     return np.concatenate([np.asarray(part, dtype) for part in parts])
 
 
+def half_dtypes():
+    yield np.dtype(np.float16)
+    with contextlib.suppress(ImportError):
+        from ml_dtypes import bfloat16
+
+        yield np.dtype(bfloat16)
+
+
+def half_calls():
+    """All numbers of each half dtype, as probabilities or logits, and as soft targets and weights."""
+    for half in half_dtypes():
+        with np.errstate(invalid="ignore"):
+            values = np.arange(2**16).astype(np.uint16).view(half).astype(np.float32)
+            fractions = values[(values >= 0) & (values <= 1)]
+            for function in ("bce", "bce_with_logits", "cross_entropy"):
+                first = fractions if function == "bce" else values
+                targets, weights = np.resize(fractions, first.shape), np.resize(fractions[::-1], first.shape)
+                if function == "cross_entropy":
+                    first = np.stack([first, np.zeros_like(first), first / 2], axis=1)
+                    targets = (np.arange(len(first)) % 3).astype(half)
+                arrays = first.astype(half), targets.astype(half)
+                options = {"sample_weight": weights.astype(half), "reduction": "none"}
+                yield f"{function}-{half.name}", function, *arrays, options
+
+
 def calls():
     """Name, function, first argument, targets, options."""
+    yield from half_calls()
     for function in ("bce", "bce_with_logits", "cross_entropy"):
         for dtype in (np.float32, np.float64):
             for soft in (False, True):
@@ -53,7 +80,9 @@ def results():
     """Everything each call returns, by name."""
     for name, function, first, targets, options in calls():
         for part, value in everything(function, first, targets, **options).items():
-            yield f"{name}-{part}", np.asarray(value)
+            value = np.asarray(value)
+            # np.load knows nothing of bfloat16.
+            yield f"{name}-{part}", value.astype(np.float32) if value.dtype.kind == "V" else value
 
 
 if __name__ == "__main__":
