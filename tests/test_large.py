@@ -106,19 +106,32 @@ def test_elements_that_are_left_out():
 
 
 @pytest.mark.parametrize("out_dtype", [np.float32, np.float64], ids=["same", "other"])
-def test_gradients_and_losses_are_written_to_the_end(out_dtype):
+@pytest.mark.parametrize("function", ["bce_with_logits", "sigmoid_focal_loss", "bce_with_logits_grad_hess"])
+def test_results_are_written_to_the_end(function, out_dtype):
+    """All are so wrong that the focal loss, without class balancing, is the other one; Hessians are 0."""
     logits, targets, weights = whole_numbers()
-    outputs = {name: np.zeros(logits.size, out_dtype) for name in ("out", "loss_out", "proba_out")}
-    fb.bce_with_logits_value_and_grad(
+    expected = {
+        "out": np.sign(logits) * weights,
+        "loss_out": abs(logits) * weights,
+        "proba_out": logits > 0,
+    }
+    call, options = getattr(fb, function + "_value_and_grad", None), {"reduction": "none"}
+    if function == "sigmoid_focal_loss":
+        options["alpha"] = -1
+    elif function == "bce_with_logits_grad_hess":
+        call, options = fb.bce_with_logits_grad_hess, {}
+        expected["grad_out"], expected["hess_out"] = expected.pop("out"), np.zeros(logits.size)
+        del expected["loss_out"]
+    outputs = {name: np.full(logits.size, 77, out_dtype) for name in expected}
+    call(
         skewed(logits.astype(np.float32)),
         skewed(targets),
         sample_weight=skewed(weights.astype(np.float32)),
-        reduction="none",
+        **options,
         **{name: skewed(buffer) for name, buffer in outputs.items()},
     )
-    np.testing.assert_array_equal(outputs["loss_out"], abs(logits) * weights)
-    np.testing.assert_array_equal(outputs["out"], np.sign(logits) * weights)
-    np.testing.assert_array_equal(outputs["proba_out"], logits > 0)
+    for name, buffer in outputs.items():
+        np.testing.assert_array_equal(buffer, expected[name], err_msg=name)
 
 
 # --- positions ----------------------------------------------------------------------------------------------
@@ -192,6 +205,18 @@ def test_classes_along_any_axis(axis):
     np.testing.assert_array_equal(grad, expected)
     np.testing.assert_array_equal(proba, expected > 0)
     np.testing.assert_array_equal(losses, weights * gap)
+    if axis == 0:
+        grad[:], hess = 77, np.full_like(grad, 77)
+        fb.cross_entropy_grad_hess(
+            skewed(logits, shape),
+            skewed(labels.astype(np.int16), shape),
+            axis=0,
+            sample_weight=skewed(weights.astype(np.float32), shape),
+            grad_out=skewed(grad, shape),
+            hess_out=skewed(hess, shape),
+        )
+        np.testing.assert_array_equal(grad, expected)
+        assert not hess.any()
 
 
 def test_probability_rows():
