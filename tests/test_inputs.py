@@ -274,6 +274,30 @@ def test_float16_logits_of_each_source(name, tmp_path):
     np.testing.assert_array_equal(grad, expected[1].astype(np.float16))
 
 
+@pytest.mark.parametrize("name", ["torch", "jax", "array_api_strict", "__array__", "__dlpack__"])
+@pytest.mark.parametrize(
+    "function",
+    [
+        fb.sigmoid_focal_loss_value_and_grad,
+        fb.bce_with_logits_grad_hess,
+        fb.cross_entropy_grad_hess,
+    ],
+    ids=lambda function: function.__name__,
+)
+def test_every_function_takes_them(dtype, function, name, tmp_path):
+    wrap = SOURCES[name][0]
+    loss = "cross_entropy" if function is fb.cross_entropy_grad_hess else "bce_with_logits"
+    logits, targets = inputs(loss, (60, 5), dtype)
+    weights = np.linspace(0.5, 2, 60).astype(dtype).reshape((60, 1)[: targets.ndim])
+    expected = function(logits, targets, sample_weight=weights)
+    wrapped = wrap(logits, tmp_path), wrap(targets, tmp_path)
+    for actual, result in zip(
+        function(*wrapped, sample_weight=wrap(weights, tmp_path)), expected, strict=True
+    ):
+        assert type(actual) is type(result)
+        np.testing.assert_array_equal(actual, result)
+
+
 def bfloat16_of(library, values):
     """The same bfloat16 numbers as a tensor or array of the library, and as one of NumPy with ml_dtypes."""
     ml_dtypes = pytest.importorskip("ml_dtypes")
