@@ -169,7 +169,7 @@ cdef double as_number(object value, str name) except? -1.0:
     try:
         return float(value)
     except OverflowError:
-        raise ValueError(f"{name}: expected a number in the range of a float, got {value!r}") from None
+        raise ValueError(f"{name}: expected a number in the range of a float, got one beyond it") from None
 
 
 cdef double as_fraction(object value, str name) except? -1.0:

@@ -263,7 +263,7 @@ cdef bint direct_call(Call *call, Loss kind, object x, object y, object out) noe
 
 def _outside(str name, object array, Py_ssize_t index):
     where = position(index, array.shape)
-    return ValueError(f"{name}: expected values in [0, 1], got {array[where]} at position {where}")
+    return ValueError(f"{name}: expected values in [0, 1], got {array[where]!s} at position {where}")
 
 
 cdef int check_range(const Call *call, object x, object y) except -1:
@@ -276,6 +276,20 @@ cdef int check_range(const Call *call, object x, object y) except -1:
     index = first_outside(call, &call.y)
     if index >= 0:
         raise _outside("targets", y, index)
+    return 0
+
+
+cdef int check_not_negative(cnp.ndarray positive) except -1:
+    # NaN is not negative, and gives NaN.
+    cdef Py_ssize_t index
+    if cnp.PyArray_NDIM(positive) == 0:
+        if float(positive) < 0:
+            raise ValueError(f"pos_weight: expected numbers that are not negative, got {positive!s}")
+    elif cnp.PyArray_SIZE(positive) > 0 and np.fmin.reduce(positive, axis=None) < 0:
+        index = np.flatnonzero(positive < 0)[0]
+        where = position(index, (<object>positive).shape)
+        raise ValueError(f"pos_weight: expected numbers that are not negative, got {positive[where]!s} "
+                         f"at position {where}")
     return 0
 
 
@@ -301,12 +315,7 @@ cdef object general_call(Loss kind, Results results, object x_given, object y_gi
         weight = broadcast(as_values(sample_weight, "sample_weight"), "sample_weight", shape, x_name)
     if pos_weight is not None:
         positive = as_values(pos_weight, "pos_weight")
-        if cnp.PyArray_NDIM(positive) == 0:
-            lowest = positive.item()
-        else:
-            lowest = np.fmin.reduce(positive, axis=None) if positive.size else 0
-        if lowest < 0:  # NaN is not, and gives NaN
-            raise ValueError(f"pos_weight: expected numbers that are not negative, got {lowest}")
+        check_not_negative(positive)
         positive = broadcast(positive, "pos_weight", shape, x_name)
     if where is not None:
         mask = broadcast(as_mask(where), "where", shape, x_name)

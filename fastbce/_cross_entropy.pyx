@@ -264,8 +264,11 @@ cdef int bad_label(object labels, Py_ssize_t index, Py_ssize_t classes) except -
     where = position(index, labels.shape)
     value = labels[where]
     if dtype_code(labels) >= FB_F16 and not float(value) == np.floor(float(value)):
-        raise ValueError(f"targets: expected class labels that are whole numbers, got {value} at position {where}")
-    raise IndexError(f"targets: expected class labels in [0, {classes}), got {value} at position {where}")
+        raise ValueError(f"targets: expected class labels that are whole numbers, got {value!s} at position {where}")
+    if value == -100:
+        raise IndexError(f"targets: expected class labels in [0, {classes}), got -100 at position {where}: "
+                         f"pass ignore_index=-100 to leave such rows out")
+    raise IndexError(f"targets: expected class labels in [0, {classes}), got {value!s} at position {where}")
 
 
 cdef void absent(Call *call) noexcept:
@@ -348,7 +351,7 @@ cdef object general_call(Results results, object x_given, object y_given, object
     try:
         axis_given = operator.index(axis_given)
     except TypeError:
-        raise TypeError(f"axis: expected an integer, got {type(axis_given).__name__}") from None
+        raise TypeError(f"axis: expected an integer, got {axis_given!r}") from None
     if not -len(x_shape) <= axis_given < len(x_shape):
         raise ValueError(f"axis: expected one in [{-len(x_shape)}, {len(x_shape)}), the axes of logits, "
                          f"got {axis_given}")
@@ -359,10 +362,12 @@ cdef object general_call(Results results, object x_given, object y_given, object
     if call.classes == 0 and call.rows > 0:
         raise ValueError(f"logits: expected at least one class along axis {axis}, got shape {x_shape}")
 
+    rows_of = "logits without the class axis"
+
     # the targets: labels, or as many dimensions as the logits and one probability for each of them
     call.has_labels = cnp.PyArray_NDIM(y) < len(x_shape)
     if call.has_labels:
-        y = broadcast(y, "targets", row_shape, "logits without axis")
+        y = broadcast(y, "targets", row_shape, rows_of)
     elif cnp.PyArray_NDIM(y) > len(x_shape) or cnp.PyArray_DIM(y, axis) != call.classes:
         raise ValueError(f"targets: expected class labels of shape {row_shape}, or probabilities of shape {x_shape}, "
                          f"got shape {(<object>y).shape}")
@@ -379,9 +384,9 @@ cdef object general_call(Results results, object x_given, object y_given, object
         if call.has_ignore:
             call.ignore_index = ignored
     if sample_weight is not None:
-        weight = broadcast(as_values(sample_weight, "sample_weight"), "sample_weight", row_shape, "logits without axis")
+        weight = broadcast(as_values(sample_weight, "sample_weight"), "sample_weight", row_shape, rows_of)
     if where is not None:
-        mask = broadcast(as_mask(where), "where", row_shape, "logits without axis")
+        mask = broadcast(as_mask(where), "where", row_shape, rows_of)
     if ignore_index is not None and not call.has_ignore:  # only an unsigned label can be this: compared as it is
         mask = np.not_equal(y, ignored) if mask is None else np.logical_and(mask, np.not_equal(y, ignored))
 
