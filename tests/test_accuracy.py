@@ -148,6 +148,8 @@ WORST_SOFT = {
         (0.76199615, 0.526586),
         (4.447032716160026e-15, 0.03196614266173481),
         (6.116993638365809e-17, 0.5001833996372751),
+        (1.000000000000019e-12, 9.664035568025492e-13),
+        (1.3894218039484903e-15, 1.5101108250607664e-11),
     ],
     "bce_with_logits": [
         (7.5825224, 0.48291436),
@@ -269,3 +271,19 @@ def test_sums_of_the_elements(function, dtype, size):
     # One more rounding, of the division.
     bar = SUM[dtype] * float(reference.ulp(np.asarray(exact / size), dtype)) + np.spacing(exact / size)
     assert abs(mean - exact / size) <= bar
+
+
+@pytest.mark.parametrize("rows", [[[0.9, 1e-9]], [[1.0, 1e-17]], [[1 - 1e-9, 1e-9, 0.0]]])
+def test_gradient_where_one_class_has_nearly_all_the_targets(dtype, rows):
+    """What the other classes have may be less than the rounding error of the sum."""
+    targets = np.array(rows, dtype)
+    logits = np.zeros(targets.shape, dtype)
+    logits[:, 0] = 80
+    exact = reference.cross_entropy(logits, targets, EXACT, reduction="none")
+    grad = value_and_grad_of("cross_entropy")(logits, targets, reduction="none")[1]
+    q = EXACT.make(targets)
+    p = EXACT.exp(EXACT.make(logits))
+    p = p / p.sum(axis=1, keepdims=True)
+    others = (q.sum(axis=1, keepdims=True) - q) * p, q * (1 - p)  # without cancellation, in 240 bits
+    size = np.where(others[0] > others[1], *others)
+    assert ulp_error(grad, exact.grad, dtype, size).max() <= CROSS_ENTROPY[dtype][1]

@@ -22,7 +22,7 @@ FB_INLINE void FN(target_piece)(const fb_rows *rows, int64_t row, int64_t label,
 }
 
 /* The sum over the row of t, and of t (max - x), which is what stands beside log1p(rest) in the loss. */
-FB_INLINE void FN(target_sums)(const fb_rows *rows, int64_t row, int64_t label, const REAL *x, double *sum,
+FB_INLINE void FN(target_sums)(const fb_rows *rows, int64_t row, int64_t label, const REAL *x, fb_sum *sum,
                                double *dot)
 {
     const REAL max = FN(row_max)(rows->classes, x);
@@ -45,18 +45,19 @@ FB_INLINE void FN(target_sums)(const fb_rows *rows, int64_t row, int64_t label, 
         FB_JOIN(add, f64, FB_ISA)(padded, value, &t_lanes);
         FB_JOIN(add, f64, FB_ISA)(padded, product, &dot_lanes);
     }
-    *sum = fb_sum_value(fb_sum_lanes(&t_lanes));
+    *sum = fb_sum_lanes(&t_lanes);
     *dot = fb_sum_value(fb_sum_lanes(&dot_lanes));
 }
 
 /* grad = (sum p - t) factor, taken as p (sum - t) - t (1 - p), which cancels nothing. e and grad may be one. */
 FB_INLINE void FN(target_grad)(const fb_rows *rows, int64_t row, int64_t label, const FN(softmax) * softmax,
-                               double sum, const REAL *e, double factor, REAL *grad)
+                               fb_sum sum, const REAL *e, double factor, REAL *grad)
 {
     const REAL inverse = (REAL)(1 / (1 + softmax->rest)),
                others = (REAL)(softmax->rest / (1 + softmax->rest));
     const int unique = softmax->ties == 1;
     const REAL scale = (REAL)factor;
+    const double lost = isfinite(sum.sum) ? sum.lost : 0; /* which may be all that the others have */
     REAL t[FB_BLOCK] FB_ALIGNED;
 
     for (int64_t start = 0; start < rows->classes; start += FB_BLOCK) {
@@ -66,7 +67,7 @@ FB_INLINE void FN(target_grad)(const fb_rows *rows, int64_t row, int64_t label, 
         for (int64_t i = 0; i < n; i++) {
             const REAL p = FABS(e[start + i]) * inverse;
             const REAL not_p = FN(not_p)(p, e[start + i], unique, others);
-            const REAL other_targets = (REAL)(sum - (double)t[i]);
+            const REAL other_targets = (REAL)((sum.sum - (double)t[i]) + lost);
             grad[start + i] = (p * other_targets - t[i] * not_p) * scale;
         }
     }
@@ -89,9 +90,10 @@ FB_INLINE void FN(hess_row)(int64_t n, const REAL *e, const FN(softmax) * softma
 typedef struct {
     FN(softmax) softmax;
     int64_t label;
-    REAL weight;     /* the whole weight; 0: the row is left out */
-    int bad;         /* its label is out of range */
-    double sum, dot; /* of target_sums; for a plain label sum is 1 and dot is max - x[label] */
+    REAL weight; /* the whole weight; 0: the row is left out */
+    int bad;     /* its label is out of range */
+    fb_sum sum;  /* of target_sums; 1 for a plain label */
+    double dot;  /* of target_sums; max - x[label] for a plain label */
 } FN(row);
 
 FB_INLINE REAL *FN(row_of)(const void *rows, int64_t row, int64_t classes)
@@ -109,7 +111,7 @@ FB_INLINE REAL *FN(row_exp)(const fb_rows *rows, int64_t row)
 FB_INLINE FN(row) FN(begin_row)(const fb_rows *rows, int64_t row, int soft)
 {
     const REAL *x = FN(row_of)(rows->x, row, rows->classes), *class_weight = rows->class_weight;
-    FN(row) state = {.weight = ((const REAL *)rows->weight)[row], .sum = 1};
+    FN(row) state = {.weight = ((const REAL *)rows->weight)[row], .sum = {1, 0}};
 
     state.label = rows->labels && state.weight != 0 ? rows->labels[row] : 0;
     state.bad = state.label < 0 || state.label >= rows->classes;
@@ -142,13 +144,14 @@ FB_INLINE void FN(end_row)(const fb_rows *rows, int64_t row, int soft, const FN(
 
     if (proba)
         FN(scale_row)(classes, e, (REAL)(1 / total), proba);
-    *loss = state->weight == 0
-                ? 0
-                : (REAL)(state->weight * (state->dot + state->sum * (rest == rest ? curve : rest)) + 0);
+    *loss = state->weight == 0 ? 0
+                               : (REAL)(state->weight * (state->dot + fb_sum_value(state->sum) *
+                                                                          (rest == rest ? curve : rest)) +
+                                        0);
     if (!grad)
         return;
     if (hess)
-        FN(hess_row)(classes, e, &state->softmax, state->sum * factor, hess);
+        FN(hess_row)(classes, e, &state->softmax, fb_sum_value(state->sum) * factor, hess);
     if (state->weight == 0) {
         memset(grad, 0, (size_t)classes * sizeof(REAL));
         if (hess)
