@@ -4,7 +4,11 @@ import numpy as np
 
 import fastbce as fb
 
-WITH_LOGITS = ("bce_with_logits", "cross_entropy")
+WITH_LOGITS = ("bce_with_logits", "sigmoid_focal_loss", "cross_entropy")
+WITH_HESSIAN = ("bce_with_logits", "cross_entropy")
+SMOOTHED = ("bce", "bce_with_logits", "cross_entropy")  # those that take label_smoothing
+# The option that weighs the classes, where it is an array.
+CLASS_WEIGHT = {"bce": "pos_weight", "bce_with_logits": "pos_weight", "cross_entropy": "class_weight"}
 
 
 def inputs(function, shape, dtype, *, soft=False, seed=0, axis=-1):
@@ -30,6 +34,10 @@ def loss_of(function):
 
 def value_and_grad_of(function):
     return getattr(fb, function + "_value_and_grad")
+
+
+def grad_hess_of(function):
+    return getattr(fb, function + "_grad_hess")
 
 
 def losses_shape(function, shape, axis=-1):

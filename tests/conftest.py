@@ -10,7 +10,7 @@ def dtype(request):
     return request.param
 
 
-@pytest.fixture(params=["bce", "bce_with_logits", "cross_entropy"])
+@pytest.fixture(params=["bce", "bce_with_logits", "sigmoid_focal_loss", "cross_entropy"])
 def function(request):
     """The name of a loss."""
     return request.param

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import ml_dtypes
 import numpy as np
-from cases import WITH_LOGITS, losses_shape
+from cases import CLASS_WEIGHT, SMOOTHED, WITH_HESSIAN, WITH_LOGITS, losses_shape
 from hypothesis import strategies as st
 from layouts import (
     axes_rotated,
@@ -29,7 +29,6 @@ INTEGERS = [np.dtype(name) for name in ("int64", "int8", "int16", "int32", "uint
 # Those that also take arrays without dimensions come first.
 LAYOUTS = [misaligned, swapped, read_only, one_item_in, field_of_records]
 LAYOUTS += [fortran, backwards, last_axis_backwards, with_gaps, axes_rotated]
-GRAD_HESS = ("bce_with_logits", "cross_entropy")
 GARBAGE = [np.nan, np.inf, -np.inf, -1.0, 2.5, 3e38]
 
 
@@ -220,9 +219,9 @@ def options_of(draw, function, rng, shape, axis, labelled, kind):
     if chance(draw, 3):
         mask = broadcastable(draw, elements)
         options["where"] = one_of(draw, rng.random(mask) < 0.7, rng.random(mask) < 0.1, True, False)
-    if function != "sigmoid_focal_loss" and chance(draw, 3):
+    if function in SMOOTHED and chance(draw, 3):
         options["label_smoothing"] = one_of(draw, 0.0, 0.05, 0.3, 1.0)
-    if function in ("bce", "bce_with_logits") and chance(draw, 3):
+    if CLASS_WEIGHT.get(function) == "pos_weight" and chance(draw, 3):
         size = broadcastable(draw, shape)
         options["pos_weight"] = one_of(draw, 3.0, 0, rng.integers(0, 20, size) / 4, rng.uniform(0.1, 4, size))
     if function == "bce" and chance(draw, 3):
@@ -350,7 +349,7 @@ def calls(draw, function, *, labelled=None, garbage=True):
     first = np.broadcast_to(fill(rng, repeated, dtype, kind), shape)
     options = draw(options_of(function, rng, shape, axis, labelled, kind))
     targets = draw(targets_of(function, rng, shape, axis, labelled, kind, options))
-    form = one_of(draw, "value_and_grad", "loss", *(["grad_hess"] if function in GRAD_HESS else []))
+    form = one_of(draw, "value_and_grad", "loss", *(["grad_hess"] if function in WITH_HESSIAN else []))
     if form != "grad_hess":
         options["reduction"] = one_of(draw, "none", "sum", "mean", "weighted_mean")
         if "mean" in options["reduction"] and chance(draw, 4):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from cases import (
+    CLASS_WEIGHT,
     WITH_LOGITS,
     assert_same_bits,
     everything,
@@ -33,7 +34,7 @@ def full_call(function, shape, dtype, soft, axis=-1):
     }
     if function == "cross_entropy":
         arrays["class_weight"] = rng.uniform(0.5, 2, shape[axis]).astype(dtype)
-    else:
+    elif function in CLASS_WEIGHT:
         arrays["pos_weight"] = rng.uniform(0.5, 2, shape).astype(dtype)
     return arrays
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cases import inputs, loss_of, losses_shape, value_and_grad_of
+from cases import CLASS_WEIGHT, SMOOTHED, inputs, loss_of, losses_shape, value_and_grad_of
 
 # A central difference of fourth order: its own error is about STEP**4 times the fifth derivative.
 STEP = 5e-4
@@ -33,15 +33,18 @@ def options_of(function, soft):
         {"sample_weight": weight},
         {"sample_weight": weight * np.where(rng.random(elements) < 0.3, -1, 1)},
         {"where": where, "sample_weight": weight},
-        {"label_smoothing": 0.2},
-        {"label_smoothing": 1.0, "where": where},
     ]
+    if function in SMOOTHED:
+        sets += [{"label_smoothing": 0.2}, {"label_smoothing": 1.0, "where": where}]
+    if function == "sigmoid_focal_loss":
+        sets += [{"alpha": alpha, "sample_weight": weight} for alpha in (-1.0, 0.0, 0.7, 1.0)]
+        sets += [{"gamma": gamma, "where": where} for gamma in (0.0, 0.5, 1.0, 3.75)]
     if function == "cross_entropy":
         class_weight = rng.uniform(0.5, 2, SHAPE[-1])
         sets += [{"class_weight": class_weight}]
         sets += [{"class_weight": class_weight, "label_smoothing": 0.3, "sample_weight": weight}]
         sets += [] if soft else [{"class_weight": class_weight, "ignore_index": 1, "label_smoothing": 0.1}]
-    else:
+    elif function in CLASS_WEIGHT:
         power = rng.uniform(0.5, 4, SHAPE)
         sets += [{"pos_weight": 3.0}, {"pos_weight": power, "label_smoothing": 0.1, "sample_weight": weight}]
     if function == "bce":

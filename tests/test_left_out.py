@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from cases import assert_same_bits, each, everything, inputs, loss_of, losses_shape, same_bits
+from cases import CLASS_WEIGHT, assert_same_bits, each, everything, inputs, loss_of, losses_shape, same_bits
 
 INF, NAN = math.inf, math.nan
 
@@ -28,11 +28,11 @@ def with_nan(function, soft, dtype):
     broken = weight.copy()
     broken[5] = NAN
     yield "sample_weight", (first, targets, {"sample_weight": broken}), (first, targets, {})
-    if function != "cross_entropy":
+    if CLASS_WEIGHT.get(function) == "pos_weight":
         targets = targets.copy()
         targets[5] = 1
         yield "pos_weight", (first, targets, {"pos_weight": broken}), (first, targets, {})
-    elif not soft:
+    elif function == "cross_entropy" and not soft:
         targets = np.array([0, 1, 2, 0, 1, 3, 0, 1, 2])
         class_weight = np.ones(4, dtype)
         class_weight[3] = NAN
@@ -74,6 +74,7 @@ def test_nan_stays_where_a_coefficient_is_zero(dtype, lay):
 GARBAGE = {
     "bce": [NAN, INF, -INF, -1.0, 2.0, -1e30],
     "bce_with_logits": [NAN, INF, -INF, 3e38],
+    "sigmoid_focal_loss": [NAN, INF, -INF, 3e38],
     "cross_entropy": [NAN, INF, -INF, 3e38],
 }
 BAD_TARGETS = {
@@ -108,7 +109,7 @@ def left_out_calls(function, dtype):
             if rows is not None:
                 broken = np.where(out.reshape(out.shape + (1,) * (rows.ndim - 1)), value, rows)
                 yield (first, rows, ways[0]), (first, broken, ways[0])
-        if function != "cross_entropy":
+        if CLASS_WEIGHT.get(function) == "pos_weight":
             power = {"pos_weight": np.where(out, value, 2.5)}
             yield (first, targets, ways[1] | {"pos_weight": 2.5}), (first, targets, ways[1] | power)
     for value in (NAN, INF, -INF):

@@ -9,14 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference
-from cases import loss_of, same_bits, value_and_grad_of
+from cases import WITH_HESSIAN, grad_hess_of, loss_of, same_bits, value_and_grad_of
 from closeness import assert_close
-from drawn_calls import BFLOAT16, GRAD_HESS, calls
+from drawn_calls import BFLOAT16, calls
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reference import finfo
-
-import fastbce as fb
 
 FUNCTIONS = ("bce", "bce_with_logits", "sigmoid_focal_loss", "cross_entropy")
 CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
@@ -43,12 +41,8 @@ def run(call):
         outputs[name] = call.layouts.get(name, np.asarray)(array)
     options = {} if call.num_threads is None else {"num_threads": call.num_threads}
     first, targets = arguments.pop("first"), arguments.pop("targets")
-    form = {
-        "loss": loss_of,
-        "value_and_grad": value_and_grad_of,
-        "grad_hess": lambda function: getattr(fb, function + "_grad_hess"),
-    }[call.form](call.function)
-    returned = form(first, targets, **arguments, **outputs, **options)
+    form = {"loss": loss_of, "value_and_grad": value_and_grad_of, "grad_hess": grad_hess_of}[call.form]
+    returned = form(call.function)(first, targets, **arguments, **outputs, **options)
     names = {"loss": ("loss",), "value_and_grad": ("loss", "grad"), "grad_hess": ("grad", "hess")}[call.form]
     results = dict(zip(names, (returned,) if call.form == "loss" else returned, strict=True))
     for output, result in (("out", "grad"), ("grad_out", "grad"), ("hess_out", "hess")):
@@ -153,7 +147,7 @@ def check_forms(call):
     both = run(replace(call, form="value_and_grad", options=options | {"reduction": "none"}))
     alone = run(replace(call, form="loss", options=options | {"reduction": "none"}))
     assert same_bits(alone["loss"], both["loss"])
-    if call.function in GRAD_HESS:
+    if call.function in WITH_HESSIAN:
         assert same_bits(run(replace(call, form="grad_hess", options=options))["grad"], both["grad"])
     if call.form != "grad_hess":
         loss, loss_again = (run(replace(call, form=form))["loss"] for form in ("loss", "value_and_grad"))

@@ -6,7 +6,18 @@ import math
 import numpy as np
 import pytest
 import reference
-from cases import WITH_LOGITS, inputs, loss_of, losses_shape, value_and_grad_of
+from cases import (
+    CLASS_WEIGHT,
+    SMOOTHED,
+    WITH_HESSIAN,
+    WITH_LOGITS,
+    grad_hess_of,
+    inputs,
+    loss_of,
+    losses_shape,
+    same_bits,
+    value_and_grad_of,
+)
 from closeness import assert_close
 
 REDUCTIONS = ("none", "sum", "mean", "weighted_mean")
@@ -26,11 +37,26 @@ def check(function, first, targets, dtype, **options):
     assert_close(outputs["loss_out"], expected.losses, abs(expected.losses), dtype, "loss_out")
     if function in WITH_LOGITS:
         assert_close(outputs["proba_out"], expected.proba, abs(expected.proba), dtype, "proba_out")
+    if function in WITH_HESSIAN:
+        check_hessian(function, first, targets, dtype, options)
     if options.get("reduction", "mean") != "none":
         assert type(loss) is float
         assert type(alone) is float
     assert grad.dtype == dtype
     assert grad.flags.c_contiguous
+
+
+def check_hessian(function, first, targets, dtype, options):
+    """Per element, with the weights; the gradient has the bits of value_and_grad's."""
+    options = {name: value for name, value in options.items() if name not in ("reduction", "normalizer")}
+    expected = getattr(reference, function)(first, targets, reduction="none", **options)
+    proba = np.empty(np.shape(first), dtype)
+    grad, hess = grad_hess_of(function)(first, targets, proba_out=proba, **options)
+    assert_close(hess, expected.hess, expected.hess_size, dtype, "hessian")
+    assert_close(proba, expected.proba, abs(expected.proba), dtype, "proba_out of grad_hess")
+    assert same_bits(grad, value_and_grad_of(function)(first, targets, reduction="none", **options)[1])
+    assert hess.dtype == dtype
+    assert hess.flags.c_contiguous
 
 
 def maybe(rng, *values):
@@ -46,16 +72,20 @@ def draw_options(rng, function, shape, soft):
     drawn = {
         "sample_weight": maybe(rng, None, 2.5, weight, np.abs(weight[:1]), np.abs(weight[..., :1])),
         "where": maybe(rng, None, None, True, rng.random(elements) < 0.7, rng.random(column) < 0.7),
-        "label_smoothing": maybe(rng, None, 0.0, 0.05, 0.3, 1.0),
         "reduction": maybe(rng, *REDUCTIONS),
     }
     if drawn["reduction"] in ("mean", "weighted_mean"):
         drawn["normalizer"] = maybe(rng, None, None, 37.5)
+    if function in SMOOTHED:
+        drawn["label_smoothing"] = maybe(rng, None, 0.0, 0.05, 0.3, 1.0)
+    if function == "sigmoid_focal_loss":
+        drawn["alpha"] = maybe(rng, None, -1.0, 0.0, 0.8, 1.0)
+        drawn["gamma"] = maybe(rng, None, 0.0, 0.5, 1.0, 3.75)
     if function == "cross_entropy":
         drawn["axis"] = axis
         drawn["class_weight"] = maybe(rng, None, rng.uniform(0.1, 4, shape[axis]))
         drawn["ignore_index"] = None if soft else maybe(rng, None, -100, 1)
-    else:
+    elif function in CLASS_WEIGHT:
         powers = rng.uniform(0, 4, shape)
         drawn["pos_weight"] = maybe(rng, None, 0.0, 3.0, powers[0, 0], powers[:, :1], powers)
     if function == "bce":
