@@ -7,7 +7,7 @@ import contextlib
 import sys
 
 import numpy as np
-from cases import everything, inputs
+from cases import SMOOTHED, WITH_HESSIAN, everything, grad_hess_of, inputs
 
 SHAPES = [(1,), (7,), (16,), (31,), (513,), (33, 3), (41, 10), (7, 129), (3, 1000), (2000, 2), (20_011,)]
 
@@ -42,7 +42,7 @@ def half_calls():
         with np.errstate(invalid="ignore"):
             values = np.arange(2**16).astype(np.uint16).view(half).astype(np.float32)
             fractions = values[(values >= 0) & (values <= 1)]
-            for function in ("bce", "bce_with_logits", "cross_entropy"):
+            for function in ("bce", "bce_with_logits", "sigmoid_focal_loss", "cross_entropy"):
                 first = fractions if function == "bce" else values
                 targets, weights = np.resize(fractions, first.shape), np.resize(fractions[::-1], first.shape)
                 if function == "cross_entropy":
@@ -56,7 +56,7 @@ def half_calls():
 def calls():
     """Name, function, first argument, targets, options."""
     yield from half_calls()
-    for function in ("bce", "bce_with_logits", "cross_entropy"):
+    for function in ("bce", "bce_with_logits", "sigmoid_focal_loss", "cross_entropy"):
         for dtype in (np.float32, np.float64):
             for soft in (False, True):
                 for shape in SHAPES:
@@ -65,7 +65,10 @@ def calls():
                     first, targets = inputs(function, shape, dtype, soft=soft)
                     name = f"{function}-{dtype.__name__}-{'soft' if soft else 'hard'}-{shape}"
                     yield name, function, first, targets, {"reduction": "sum"}
-                    yield name + "-smooth", function, first, targets, {"label_smoothing": 0.1}
+                    if function in SMOOTHED:
+                        yield name + "-smooth", function, first, targets, {"label_smoothing": 0.1}
+                    else:
+                        yield name + "-gamma", function, first, targets, {"gamma": 1.7, "alpha": -1.0}
                     yield name + "-strided", function, first[::-1], targets[::-1], {"sample_weight": 0.3}
             first = awkward_logits(function, dtype)
             for target in (0, 1):
@@ -76,13 +79,22 @@ def calls():
                 yield name, function, rows, targets, {"reduction": "none"}
 
 
+def stored(value):
+    """As a dtype that np.load knows, which bfloat16 is not."""
+    value = np.asarray(value)
+    return value.astype(np.float32) if value.dtype.kind == "V" else value
+
+
 def results():
     """Everything each call returns, by name."""
     for name, function, first, targets, options in calls():
         for part, value in everything(function, first, targets, **options).items():
-            value = np.asarray(value)
-            # np.load knows nothing of bfloat16.
-            yield f"{name}-{part}", value.astype(np.float32) if value.dtype.kind == "V" else value
+            yield f"{name}-{part}", stored(value)
+        if function in WITH_HESSIAN and "reduction" not in options:
+            for part, value in zip(
+                ("grad", "hess"), grad_hess_of(function)(first, targets, **options), strict=True
+            ):
+                yield f"{name}-grad_hess-{part}", stored(value)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,8 @@ def run_python(*arguments, **environment):
 
 # --- the same bits ------------------------------------------------------------------------------------------
 
-LARGE = {"bce": (600_011,), "bce_with_logits": (600_011,), "cross_entropy": (30_011, 10)}
+LARGE = dict.fromkeys(("bce", "bce_with_logits", "sigmoid_focal_loss"), (600_011,))
+LARGE["cross_entropy"] = (30_011, 10)
 
 
 @pytest.mark.parametrize("shape", [None, (3, 100_003), (997, 501), (7, 2)], ids=str)
@@ -144,6 +145,8 @@ def test_accuracy_of_every_instruction_set(results_by_isa):
     for name, function, first, targets, _ in calls.calls():
         dtype = first.dtype.type
         if "awkward" not in name or (dtype == np.float64 and np.finfo(np.longdouble).nmant < 60):
+            continue
+        if function == "sigmoid_focal_loss":  # its bar is another, and has a test of its own
             continue
         exact = getattr(reference, function)(first, targets, WIDER[dtype], reduction="none")
         bars = CROSS_ENTROPY[dtype] if function == "cross_entropy" else HARD[function, dtype]
