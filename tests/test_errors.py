@@ -4,14 +4,16 @@ import re
 
 import numpy as np
 import pytest
-from cases import WITH_LOGITS, inputs, losses_shape, value_and_grad_of
+from cases import SMOOTHED, WITH_LOGITS, inputs, losses_shape, value_and_grad_of
 
 import fastbce as fb
 
 SHAPE = (6, 4)
 BOTH = ("bce", "bce_with_logits")
-ALL = (*BOTH, "cross_entropy")
+BINARY = (*BOTH, "sigmoid_focal_loss")
+ALL = (*BOTH, "sigmoid_focal_loss", "cross_entropy")
 CE = ("cross_entropy",)
+FOCAL = ("sigmoid_focal_loss",)
 NAN = float("nan")
 
 # Functions, options, exception, and what the message must say besides the argument's name, as patterns.
@@ -28,10 +30,10 @@ OPTIONS = [
     (ALL, {"normalizer": [1.0, 2.0]}, TypeError, ["number|float", "list"]),
     (ALL, {"normalizer": 2.0, "reduction": "sum"}, ValueError, ["mean|None", "sum"]),
     (ALL, {"normalizer": 2.0, "reduction": "none"}, ValueError, ["mean|None", "none"]),
-    (ALL, {"label_smoothing": -0.25}, ValueError, [r"\[0, 1\]", r"-0\.25"]),
-    (ALL, {"label_smoothing": 1.5}, ValueError, [r"\[0, 1\]", r"1\.5"]),
-    (ALL, {"label_smoothing": NAN}, ValueError, [r"\[0, 1\]", "nan"]),
-    (ALL, {"label_smoothing": "some"}, TypeError, ["number|float", "str"]),
+    (SMOOTHED, {"label_smoothing": -0.25}, ValueError, [r"\[0, 1\]", r"-0\.25"]),
+    (SMOOTHED, {"label_smoothing": 1.5}, ValueError, [r"\[0, 1\]", r"1\.5"]),
+    (SMOOTHED, {"label_smoothing": NAN}, ValueError, [r"\[0, 1\]", "nan"]),
+    (SMOOTHED, {"label_smoothing": "some"}, TypeError, ["number|float", "str"]),
     (ALL, {"num_threads": 0}, ValueError, [r"positive|> ?0|>= ?1|at least 1", r"\b0"]),
     (ALL, {"num_threads": -3}, ValueError, [r"positive|> ?0|>= ?1|at least 1", "-3"]),
     (ALL, {"num_threads": 1.5}, TypeError, ["int", "float|1.5"]),
@@ -66,6 +68,15 @@ OPTIONS = [
     (CE, {"axis": -3}, ValueError, ["-3"]),
     (CE, {"axis": 1.0}, TypeError, ["int", "float|1.0"]),
     (CE, {"axis": None}, TypeError, ["int", "None"]),
+    (FOCAL, {"alpha": 1.5}, ValueError, [r"\[0, 1\]|<= ?1|≤ ?1|at most 1", r"1\.5"]),
+    (FOCAL, {"alpha": NAN}, ValueError, ["nan"]),
+    (FOCAL, {"alpha": "some"}, TypeError, ["number|float", "str"]),
+    (FOCAL, {"alpha": None}, TypeError, ["number|float", "None"]),
+    (FOCAL, {"alpha": np.ones(4)}, TypeError, ["number|float", "ndarray|array"]),
+    (FOCAL, {"gamma": -0.5}, ValueError, ["negative|>= ?0|≥ ?0|at least 0", r"-0\.5"]),
+    (FOCAL, {"gamma": NAN}, ValueError, ["nan"]),
+    (FOCAL, {"gamma": float("inf")}, ValueError, ["finite", "inf"]),
+    (FOCAL, {"gamma": "much"}, TypeError, ["number|float", "str"]),
     (("bce",), {"eps": 0.0}, ValueError, [r"\(0, 0\.5\)|0 < eps < 0\.5", r"0\.0"]),
     (("bce",), {"eps": 0.5}, ValueError, [r"\(0, 0\.5\)|0 < eps < 0\.5", r"0\.5"]),
     (("bce",), {"eps": -1e-7}, ValueError, [r"\(0, 0\.5\)|0 < eps < 0\.5", "-1e-07"]),
@@ -78,7 +89,7 @@ OPTIONS = [
     (ALL, {"out": np.zeros(SHAPE).tolist()}, TypeError, ["array", "list"]),
     (ALL, {"out": np.broadcast_to(0.0, SHAPE)}, ValueError, ["writ[ae]|read-only"]),
     (ALL, {"loss_out": np.zeros((2, 2))}, ValueError, [r"\(2, 2\)", r"\(6"]),
-    (BOTH, {"loss_out": np.zeros(SHAPE, bool)}, TypeError, ["float32", "float64", "bool"]),
+    (BINARY, {"loss_out": np.zeros(SHAPE, bool)}, TypeError, ["float32", "float64", "bool"]),
     (CE, {"loss_out": np.zeros(SHAPE)}, ValueError, [r"\(6, 4\)", r"\(6,\)"]),
     (CE, {"loss_out": np.zeros(6, np.int32)}, TypeError, ["float32", "float64", "int32"]),
     (WITH_LOGITS, {"proba_out": np.zeros(6)}, ValueError, [r"\(6,\)", r"\(6, 4\)"]),
@@ -158,9 +169,9 @@ def test_wrong_first_argument(function, first, exception, words):
 
 
 TARGETS = [
-    (BOTH, np.zeros((4, 6)), ValueError, [r"\(4, 6\)", r"\(6, 4\)"]),
-    (BOTH, np.zeros((3, 6, 4)), ValueError, [r"\(3, 6, 4\)", r"\(6, 4\)"]),
-    (BOTH, np.zeros(6), ValueError, [r"\(6,\)", r"\(6, 4\)"]),
+    (BINARY, np.zeros((4, 6)), ValueError, [r"\(4, 6\)", r"\(6, 4\)"]),
+    (BINARY, np.zeros((3, 6, 4)), ValueError, [r"\(3, 6, 4\)", r"\(6, 4\)"]),
+    (BINARY, np.zeros(6), ValueError, [r"\(6,\)", r"\(6, 4\)"]),
     (ALL, np.zeros(SHAPE, complex), TypeError, ["complex128"]),
     (ALL, np.zeros(SHAPE, object), TypeError, ["object"]),
     (ALL, np.zeros(SHAPE, "U1"), TypeError, ["str|U1"]),
@@ -216,6 +227,11 @@ ELSEWHERE = [
     ("bce", {"class_weight": np.ones(4)}),
     ("bce_with_logits", {"eps": 1e-7}),
     ("bce_with_logits", {"class_weight": np.ones(4)}),
+    ("bce_with_logits", {"gamma": 2.0}),
+    ("bce", {"alpha": 0.5}),
+    ("sigmoid_focal_loss", {"label_smoothing": 0.1}),
+    ("sigmoid_focal_loss", {"pos_weight": 2.0}),
+    ("sigmoid_focal_loss", {"eps": 1e-7}),
     ("cross_entropy", {"pos_weight": 2.0}),
     ("cross_entropy", {"eps": 1e-7}),
     ("cross_entropy", {"wieght": 1}),

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 from cases import (
     CLASS_WEIGHT,
-    WITH_HESSIAN,
     WITH_LOGITS,
     everything,
-    grad_hess_of,
     inputs,
     loss_of,
     losses_shape,
@@ -245,90 +243,3 @@ def test_outputs_side_by_side(dtype):
     value_and_grad_of("bce_with_logits")(first, targets, **outputs)
     for name, array in outputs.items():
         assert same_bits(array, expected[name]), name
-
-
-# --- the outputs of grad_hess -------------------------------------------------------------------------------
-
-BOTH = ("grad_out", "hess_out", "proba_out")
-
-
-def grad_hess_results(function, first, targets, **options):
-    proba = np.full(np.shape(first), 77, first.dtype)
-    grad, hess = grad_hess_of(function)(first, targets, proba_out=proba, **options)
-    return {"grad_out": grad, "hess_out": hess, "proba_out": proba}
-
-
-@pytest.mark.parametrize("form", [plain, strided, backwards, fortran, misaligned])
-@pytest.mark.parametrize("out_dtype", FLOATS)
-@pytest.mark.parametrize("function", WITH_HESSIAN)
-def test_each_output_of_grad_hess_is_filled(function, dtype, soft, form, out_dtype):
-    first, targets = inputs(function, SHAPE, dtype, soft=soft)
-    expected = grad_hess_results(function, first, targets)
-    for names in (BOTH, *((name,) for name in BOTH)):
-        outputs = {name: form(SHAPE, out_dtype) for name in names}
-        returned = grad_hess_of(function)(first, targets, **outputs)
-        for name, array in zip(BOTH, returned, strict=False):
-            assert name not in outputs or array is outputs[name]
-            assert same_bits(array, expected[name].astype(array.dtype))
-        for name, array in outputs.items():
-            assert same_bits(array, expected[name].astype(out_dtype)), name
-
-
-@pytest.mark.parametrize("offsets", OFFSETS, ids=str)
-@pytest.mark.parametrize("output", BOTH)
-@pytest.mark.parametrize("function", WITH_HESSIAN)
-def test_an_output_of_grad_hess_over_the_logits(function, dtype, output, offsets):
-    """It is the logits, or lies across them; the other two are as ever."""
-    shape = (2000, 30)
-    first, targets = inputs(function, shape, dtype)
-    expected = grad_hess_results(function, first, targets)
-    start_in, start_out, step = offsets
-    buffer = np.zeros(first.size + 1000, dtype)
-    outputs = {name: np.empty(shape, dtype) for name in BOTH}
-    outputs[output] = buffer[start_out : start_out + first.size][::step].reshape(shape)
-    inside = place(buffer, start_in, first)
-    grad_hess_of(function)(inside, targets, **outputs)
-    for name, array in outputs.items():
-        assert same_bits(array, expected[name]), name
-
-
-@pytest.mark.parametrize("argument", ["targets", "sample_weight", "class_weight"])
-@pytest.mark.parametrize("output", BOTH)
-@pytest.mark.parametrize("function", WITH_HESSIAN)
-def test_an_output_of_grad_hess_over_another_input(function, dtype, output, argument):
-    first, targets = inputs(function, SHAPE, dtype, soft=True)
-    rng = np.random.default_rng(1)
-    weights = rng.uniform(1, 2, losses_shape(function, SHAPE)).astype(dtype)
-    options = {"sample_weight": weights, CLASS_WEIGHT[function]: rng.uniform(1, 2, SHAPE[-1]).astype(dtype)}
-    expected = grad_hess_results(function, first, targets, **options)
-    buffer = np.zeros(first.size + 10, dtype)
-    receiver = buffer[3 : 3 + first.size].reshape(SHAPE)
-    if argument == "targets":
-        targets = place(buffer, 5, targets)
-    else:
-        name = CLASS_WEIGHT[function] if argument == "class_weight" else argument
-        options[name] = place(buffer, 5, options[name])
-    others = {name: np.empty(SHAPE, dtype) for name in BOTH if name != output}
-    grad_hess_of(function)(first, targets, **options, **others, **{output: receiver})
-    for name, array in (others | {output: receiver}).items():
-        assert same_bits(array, expected[name]), name
-
-
-@pytest.mark.parametrize("function", WITH_HESSIAN)
-def test_outputs_of_grad_hess_that_share_memory(function, dtype):
-    """A ValueError that names both, with nothing written; side by side they share none."""
-    first, targets = inputs(function, SHAPE, dtype)
-    expected = grad_hess_results(function, first, targets)
-    for one, other in (("grad_out", "hess_out"), ("grad_out", "proba_out"), ("hess_out", "proba_out")):
-        for shift in (0, 1, first.size - 1):
-            buffer = np.full(2 * first.size, 77, dtype)
-            places = {one: 0, other: shift}
-            arrays = {name: buffer[at : at + first.size].reshape(SHAPE) for name, at in places.items()}
-            with pytest.raises(ValueError, match=rf"(?s)(\b{one}\b.*\b{other}\b|\b{other}\b.*\b{one}\b)"):
-                grad_hess_of(function)(first, targets, **arrays)
-            assert (buffer == 77).all()
-        buffer = np.full((*SHAPE, 2), 77, dtype)
-        arrays = {one: buffer[..., 0], other: buffer[..., 1]}
-        grad_hess_of(function)(first, targets, **arrays)
-        for name, array in arrays.items():
-            assert same_bits(array, expected[name]), name
