@@ -143,7 +143,7 @@ def test_broadcasting_probability_rows(dtype, shape):
 def test_scalars(dtype, wrap):
     """0-d in, 0-d out."""
     for target in (1, True, np.int8(1), np.array(1.0)):
-        for function in ("bce", "bce_with_logits"):
+        for function in ("bce", "bce_with_logits", "sigmoid_focal_loss"):
             value = wrap(dtype(0.75))
             expected = value_and_grad_of(function)(np.full(1, 0.75, dtype), [1])
             loss, grad = value_and_grad_of(function)(value, target)

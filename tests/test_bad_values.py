@@ -9,7 +9,7 @@ from cases import everything, inputs, loss_of, losses_shape, value_and_grad_of
 
 import fastbce as fb
 
-BINARY = ("bce", "bce_with_logits")
+BINARY = ("bce", "bce_with_logits", "sigmoid_focal_loss")
 NAN, INF = float("nan"), float("inf")
 
 

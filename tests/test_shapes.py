@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cases import loss_of, value_and_grad_of
 
-BINARY = ("bce", "bce_with_logits")
+BINARY = ("bce", "bce_with_logits", "sigmoid_focal_loss")
 
 # A shape's strides lie behind it in memory: (2,) of 8-byte elements must not pass for (2, 8).
 SHAPES = [(), (2,), (8,), (4,), (2, 8), (2, 4), (8, 2), (1, 8), (2, 1), (2, 8, 8), (2, 8, 1), (2, 2, 8)]
