@@ -210,10 +210,9 @@ def weights(draw, rng, shape):
 
 
 @st.composite
-def options_of(draw, function, rng, shape, axis, labelled, kind):
+def options_of(draw, function, rng, shape, axis, labelled):
     elements = losses_shape(function, shape, axis)
     options = {}
-    # Whether a coefficient of 0 does away with NaN and infinity is only written of sample_weight.
     if chance(draw, 2):
         options["sample_weight"] = draw(weights(rng, elements))
     if chance(draw, 3):
@@ -227,12 +226,12 @@ def options_of(draw, function, rng, shape, axis, labelled, kind):
     if function == "bce" and chance(draw, 3):
         options["eps"] = one_of(draw, 1e-7, 0.1, 0.3, 1e-20)
     if function == "sigmoid_focal_loss":
-        options["alpha"] = one_of(draw, 0.25, -1.0, 0.6, *([] if kind == "special" else [0.0, 1.0]))
+        options["alpha"] = one_of(draw, 0.25, -1.0, 0.6, 0.0, 1.0)
         options["gamma"] = one_of(draw, 2.0, 0.0, 0.5, 1.0, 3.75)
     if function == "cross_entropy":
         options["axis"] = axis
         if chance(draw, 3):
-            heavy = rng.integers(kind == "special", 16, shape[axis]) / 8
+            heavy = rng.integers(0, 16, shape[axis]) / 8
             options["class_weight"] = heavy.astype(one_of(draw, np.float64, np.float32))
         if labelled and chance(draw, 3):
             options["ignore_index"] = one_of(draw, -100, 0, 1, 255)
@@ -347,7 +346,7 @@ def calls(draw, function, *, labelled=None, garbage=True):
     fill = probabilities if function == "bce" else logits
     repeated = tuple(1 if chance(draw, 3) else n for n in shape) if chance(draw, 8) else shape
     first = np.broadcast_to(fill(rng, repeated, dtype, kind), shape)
-    options = draw(options_of(function, rng, shape, axis, labelled, kind))
+    options = draw(options_of(function, rng, shape, axis, labelled))
     targets = draw(targets_of(function, rng, shape, axis, labelled, kind, options))
     form = one_of(draw, "value_and_grad", "loss", *(["grad_hess"] if function in WITH_HESSIAN else []))
     if form != "grad_hess":
