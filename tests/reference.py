@@ -107,10 +107,11 @@ def bce_with_logits_element(x, y, pos_weight, numbers):
     return Terms(loss, push - pull, loss, push + pull, hess, hess)
 
 
-def focal_element(x, y, alpha, gamma, numbers):
+def focal_element(x, y, alpha, gamma, dtype, numbers):
     """ce * rest and (ce' + gamma * miss' / miss * ce) * rest; rest is miss**gamma * alpha_t, miss is 1 - p_t.
 
-    A power multiplies the relative error of `miss` by gamma: so much larger are the sizes.
+    A power multiplies the relative error of `miss` by gamma: so much larger are the sizes. If it underflows in
+    the dtype computed in, what is lost is multiplied by ce, which is huge for huge logits.
     """
     p, q = sigmoid(x, numbers), sigmoid(-x, numbers)
     ce = _times(y, softplus(-x, numbers)) + _times(1 - y, softplus(x, numbers))
@@ -122,7 +123,10 @@ def focal_element(x, y, alpha, gamma, numbers):
         rest = rest * (numbers.make(alpha) * y + (1 - numbers.make(alpha)) * (1 - y))
     push, pull, bend = (1 - y) * p, y * q, numbers.make(gamma) * _times(slope, ce)
     loss, steep = _times(rest, ce), 1 + numbers.make(gamma)
-    return Terms(loss, rest * (push - pull + bend), steep * loss, steep * rest * (push + pull + abs(bend)))
+    info = finfo(dtype)
+    lost = numbers.make(float(info.smallest_subnormal) / float(info.eps))
+    size, slope_size = (part * (steep * rest + lost) for part in (ce, push + pull + abs(bend)))
+    return Terms(loss, rest * (push - pull + bend), size, slope_size)
 
 
 def bce_element(p, y, pos_weight, eps, dtype, numbers):
@@ -274,7 +278,7 @@ def bce_with_logits(logits, targets, numbers=LONG, **options):
 
 def sigmoid_focal_loss(logits, targets, numbers=LONG, *, alpha=0.25, gamma=2.0, **options):
     def element(x, y, pos_weight, dtype):
-        return focal_element(x, y, alpha, gamma, numbers)
+        return focal_element(x, y, alpha, gamma, dtype, numbers)
 
     with np.errstate(all="ignore"):
         proba = sigmoid(numbers.make(_prepare(logits)[0]), numbers)
@@ -303,7 +307,8 @@ def cross_entropy(logits, targets, numbers=LONG, *, axis=-1, **options):
         q = np.where(one_hot, (1 - smoothing) * class_weight, numbers.make(0.0))
         if smoothing != 0:
             q = q + smoothing / n_classes * class_weight
-        whole_weight = weight * class_weight[labels]
+        with np.errstate(invalid="ignore"):  # inf * 0, where it is left out
+            whole_weight = weight * class_weight[labels]
     else:
         y = numbers.make(np.where(alive[..., None], targets, 0).astype(dtype))
         q = class_weight * (y * (1 - smoothing) + smoothing / n_classes)
