@@ -110,8 +110,8 @@ def bce_with_logits_element(x, y, pos_weight, numbers):
 def focal_element(x, y, alpha, gamma, dtype, numbers):
     """ce * rest and (ce' + gamma * miss' / miss * ce) * rest; rest is miss**gamma * alpha_t, miss is 1 - p_t.
 
-    A power multiplies the relative error of `miss` by gamma: so much larger are the sizes. If it underflows in
-    the dtype computed in, what is lost is multiplied by ce, which is huge for huge logits.
+    A power multiplies the relative error of `miss` by gamma: so much larger are the sizes. If it underflows
+    in the dtype computed in, what is lost is multiplied by ce, which is huge for huge logits.
     """
     p, q = sigmoid(x, numbers), sigmoid(-x, numbers)
     ce = _times(y, softplus(-x, numbers)) + _times(1 - y, softplus(x, numbers))
