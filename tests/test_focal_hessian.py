@@ -133,6 +133,14 @@ def test_binary_hessian_of_infinite_and_huge_logits(dtype, lay, soft):
     assert np.isnan(grad_hess_of("bce_with_logits")(np.array([NAN], dtype), [1])[1]).all()
 
 
+@pytest.mark.parametrize("weight", [None, 1.0])
+def test_binary_hessian_of_a_nan_target(dtype, lay, weight):
+    targets = np.array([np.nan, 1], dtype)
+    grad, hess = grad_hess_of("bce_with_logits")(lay(np.zeros(2, dtype)), lay(targets), sample_weight=weight)
+    np.testing.assert_array_equal(grad, [np.nan, -0.5])
+    np.testing.assert_array_equal(hess, [np.nan, 0.25])
+
+
 def test_row_hessian_of_infinite_logits(dtype, lay):
     """A class that is absent, or alone, has none; a row with a NaN has NaN; other rows are as ever."""
     rows = np.array([[-INF, 1, 2], [INF, 1, 2], [3, 1, 2], [NAN, 1, 2], [INF, -INF, 0]], dtype)

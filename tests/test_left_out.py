@@ -59,6 +59,9 @@ def test_nan_stays_where_a_coefficient_is_zero(dtype, lay):
     focal = each("sigmoid_focal_loss", lay(np.array([NAN, INF, -INF], dtype)), np.array([1, 0, 1]), alpha=0.0)
     np.testing.assert_array_equal(focal["losses"], [NAN, INF, 0])
     np.testing.assert_array_equal(focal["grad"], [NAN, 1, 0])
+    clipped = each("bce", lay(np.array([NAN, 0, 1], dtype)), np.array([1, 1, 1]), pos_weight=0.0, eps=1e-7)
+    np.testing.assert_array_equal(clipped["losses"], [NAN, 0, 0])
+    np.testing.assert_array_equal(clipped["grad"], [NAN, 0, 0])
     for n_classes in (2, 300):
         logits = np.zeros((3, n_classes), dtype)
         logits[0, 0], logits[1, 0] = NAN, INF

@@ -86,5 +86,6 @@ FB_INLINE REAL FN(bce_probs_grad)(REAL p, REAL a, REAL b, REAL a_low, int limits
     const REAL negative = exact ? negative_rounded : FMA(remainder, negative_rounded, negative_rounded);
     if (limits)
         return floored ? negative : FMA(a, negative, FMA(a_low, negative, -positive));
-    return (a == 0 ? 0 : a * negative) - (b == 0 ? 0 : positive);
+    const REAL slope = (a == 0 ? 0 : a * negative) - (b == 0 ? 0 : positive);
+    return p == p ? slope : p;
 }

@@ -76,7 +76,11 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weighted, in
             slope = FN(bce_logits_grad)(x[i], t, w.a, w.b, w.a_low);
         }
         if (wanted & FB_HESS)
-            hess[i] = FN(weigh)(w.weight, FN(bce_logits_hess)(t, weighted ? w.a + w.b : 1), weighted);
+            hess[i] = FN(weigh)(w.weight,
+                                FN(bce_logits_hess)(t, weighted       ? w.a + w.b
+                                                       : y[i] == y[i] ? 1
+                                                                      : y[i]),
+                                weighted);
         if (wanted & FB_LOSS)
             loss[i] = FN(weigh)(w.weight, value, weighted);
         if (wanted & FB_GRAD)
