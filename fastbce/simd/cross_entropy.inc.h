@@ -197,9 +197,12 @@ static int64_t FN(cross_entropy)(const fb_rows *rows)
 {
     if (rows->classes == 0) /* then there are no rows either */
         return -1;
-    if (!rows->labels || rows->smoothing > 0)
-        return FN(many_classes)(rows, 1);
-    return rows->classes <= FB_FEW_CLASSES ? FN(few_classes)(rows) : FN(many_classes)(rows, 0);
+    const int soft = !rows->labels || rows->smoothing > 0;
+    if (soft && rows->classes * (int64_t)sizeof(REAL) <= FB_FEW_SOFT_BYTES)
+        return FN(few_classes_soft)(rows);
+    if (!soft && rows->classes <= FB_FEW_CLASSES)
+        return FN(few_classes_labels)(rows);
+    return soft ? FN(many_classes)(rows, 1) : FN(many_classes)(rows, 0);
 }
 
 #undef FB_LOG1P

@@ -11,7 +11,8 @@ enum {
     FB_BLOCK = 512,    /* what a block's arrays take of the first-level cache leaves room for the caller's */
     FB_LANES = 16,     /* the floats of the widest vector */
     FB_SUM_LANES = 32, /* two additions under way in each lane of it */
-    FB_FEW_CLASSES = 128 /* rows of no more are faster a tile at a time (measured) */
+    FB_FEW_CLASSES = 128,   /* rows of no more are faster a tile at a time (measured) */
+    FB_FEW_SOFT_BYTES = 512 /* the same, with soft targets: two tiles */
 };
 
 /* The dtypes that are read. */
