@@ -10,12 +10,13 @@ ASV    := $(WITHIN) asv --config asv_bench/asv.conf.json
 
 CYTHON_FILES := $(wildcard fastbce/*.pyx fastbce/*.pxd)
 C_FILES      := $(wildcard fastbce/simd/*.c fastbce/simd/*.h)
+C_TESTS      := $(wildcard tests/*.c)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help demo test test-all test-peers lint format bench bench-check build clean
+.PHONY: help demo test test-all test-peers hashes lint format bench bench-check build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -32,18 +33,21 @@ test-all: $(VENV)/.built $(VENV)/.group-test ## run the slow tests too
 test-peers: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-peers ## install torch, jax, ... and compare with them too
 	$(BIN)/python -m pytest $(ARGS)
 
+hashes: $(VENV)/.built $(VENV)/.group-test ## rewrite tests/kernel_hashes.txt, after a change that is meant to move bits
+	$(BIN)/python tests/test_kernel_hashes.py --update
+
 lint: $(VENV)/.built $(VENV)/.group-lint ## check style and types: Python, stubs, Cython, C
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest --concise --allowlist .ci/stubtest_allowlist.txt --ignore-unused-allowlist fastbce
 	$(WITHIN) cython-lint $(CYTHON_FILES)
-	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+	$(BIN)/clang-format --dry-run -Werror $(C_FILES) $(C_TESTS)
 
 format: $(VENV)/.group-lint ## rewrite Python and C in the project's style
 	$(BIN)/ruff check --fix --exit-zero
 	$(BIN)/ruff format
-	$(BIN)/clang-format -i $(C_FILES)
+	$(BIN)/clang-format -i $(C_FILES) $(C_TESTS)
 
 bench: $(VENV)/.group-bench ## measure the last commit with asv, one round (BENCH=regex to choose)
 	@grep -qs "\"$$(uname -n)\":" ~/.asv-machine.json || $(ASV) machine --yes
