@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import calls
@@ -93,6 +94,32 @@ def test_same_bits_wherever_an_element_is(function, dtype, soft):
     for part in slices:
         results = everything(function, first[part], targets[part], reduction="none")
         assert_same_bits(results, {name: array[part] for name, array in whole.items()})
+
+
+FORMS = [
+    "bce_value_and_grad", "bce_with_logits_value_and_grad", "sigmoid_focal_loss_value_and_grad",
+    "cross_entropy_value_and_grad", "bce_with_logits_grad_hess", "cross_entropy_grad_hess",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_same_bits_at_every_offset(form, dtype, soft):
+    """One element, or row, at every index up to 1100, in arrays of many lengths, moved in memory or not."""
+    call, function = getattr(fb, form), form.removesuffix("_value_and_grad").removesuffix("_grad_hess")
+    first, targets = inputs(function, (2200, 3) if function == "cross_entropy" else (2200,), dtype, soft=soft)
+    if form.endswith("_value_and_grad"):
+        call = partial(call, reduction="none")
+    plain, weighted = call(first, targets), call(first, targets, sample_weight=np.full(2200, 0.7))
+    for start in range(1101):
+        part = slice(start, 1101 + start * 389 % 1100)
+        x, y = first[part], targets[part]
+        if start % 2:
+            x, y = x.copy(), y.copy()
+        results, expected = call(x, y), plain
+        if start % 5 == 0:
+            results, expected = call(x, y, sample_weight=np.full(len(x), 0.7)), weighted
+        for result, whole in zip(results, expected, strict=True):
+            assert same_bits(result, whole[part]), start
 
 
 def test_same_bits_from_whichever_function(function, dtype, soft):
