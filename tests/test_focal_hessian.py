@@ -45,6 +45,14 @@ def test_focal_loss_of_infinite_logits(dtype, lay, gamma, alpha):
                 assert same_bits(others, np.delete(plain[name], position)), name
 
 
+def test_focal_loss_stays_infinite_where_its_power_underflows(dtype, lay):
+    """An infinite loss times a factor that is too small for the dtype, but not 0."""
+    logits, targets = lay(np.array([-INF, INF], dtype)), lay(np.array([1e-30, 1 - 2.0**-24], dtype))
+    results = each("sigmoid_focal_loss", logits, targets, gamma=50.0)
+    np.testing.assert_array_equal(results["losses"], [INF, INF])
+    np.testing.assert_array_equal(results["grad"], [0, 0])
+
+
 @pytest.mark.parametrize("gamma", [0.0, 5e-324, 1e-3, 0.5, 30.0, 1e10, 1e40, 1.7e308])
 @pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0, -1.0])
 def test_focal_loss_with_any_gamma_and_finite_logits(dtype, soft, gamma, alpha):

@@ -144,10 +144,8 @@ FB_INLINE void FN(end_row)(const fb_rows *rows, int64_t row, int soft, const FN(
 
     if (proba)
         FN(scale_row)(classes, e, (REAL)(1 / total), proba);
-    *loss = state->weight == 0 ? 0
-                               : (REAL)(state->weight * (state->dot + fb_sum_value(state->sum) *
-                                                                          (rest == rest ? curve : rest)) +
-                                        0);
+    const double value = fma(fb_sum_value(state->sum), rest == rest ? curve : rest, state->dot);
+    *loss = state->weight == 0 ? 0 : (REAL)(state->weight * value + 0);
     if (!grad)
         return;
     if (hess)

@@ -105,7 +105,7 @@ FB_INLINE void FN(tile_losses)(const FN(tile) * tile, const FN(tile_targets) * t
         const double max = tile->max[i], logit = tile->entry[i], rest = tile->rest[i];
         const double gap = soft ? targets->dot[i] : logit == max ? 0 : max - logit;
         const double curve = rest == rest ? FB_LOG1P(rest) : rest;
-        const double value = gap + (soft ? (targets->sum[i] + targets->lost[i]) * curve : curve);
+        const double value = soft ? fma(targets->sum[i] + targets->lost[i], curve, gap) : gap + curve;
         loss[i] = tile->weight[i] == 0 ? 0 : (REAL)(tile->weight[i] * value + 0);
     }
 }

@@ -42,6 +42,6 @@ FB_INLINE FN(focal_pair) FN(focal_element)(REAL x, FN(pair) t, REAL a, REAL b, R
     const REAL share = loss * (ratio * FN(bce_logits_grad)(0, t, 1, 0, 0));
     const REAL push = t.high == 0 && !v_is_t ? 0 : gamma * share;
     const REAL slope = FMA(push, a - b, FN(bce_logits_grad)(x, t, a, b, a_low));
-    const FN(focal_pair) result = {power * loss, power * slope};
+    const FN(focal_pair) result = {loss == (REAL)INFINITY ? loss : power * loss, power * slope};
     return result;
 }
