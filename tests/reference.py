@@ -149,7 +149,7 @@ def bce_element(p, y, pos_weight, eps, dtype, numbers):
     return Terms(loss, np.where(moved, 0, push - pull), loss, np.where(moved, 0, push + pull))
 
 
-def _sum_of_others(terms):
+def sum_of_others(terms):
     """For each entry along the last axis, the sum of all the others: added up, not subtracted."""
     before, after = np.zeros_like(terms), np.zeros_like(terms)
     before[..., 1:] = np.cumsum(terms[..., :-1], axis=-1)
@@ -167,7 +167,7 @@ def softmax(x, numbers):
     minus_log = np.where(at_top, 0 * terms, top - x) + numbers.log1p(rest)
     several = np.sum(at_top, axis=-1, keepdims=True) > 1
     lost = np.any(x != x, axis=-1, keepdims=True) | (top == -np.inf) | ((top == np.inf) & several)
-    results = terms / (1 + rest), _sum_of_others(terms) / (1 + rest), minus_log
+    results = terms / (1 + rest), sum_of_others(terms) / (1 + rest), minus_log
     return [np.where(lost, numbers.make(np.nan), array) for array in results]
 
 
@@ -180,7 +180,7 @@ def cross_entropy_row(x, q, numbers):
     p, others, minus_log = softmax(x, numbers)
     loss = np.sum(_times(q, minus_log), axis=-1)
     loss_size = np.sum(_times(abs(q), minus_log), axis=-1)
-    grad = _sum_of_others(q) * p - q * others
+    grad = sum_of_others(q) * p - q * others
     whole, whole_size = (np.sum(array, axis=-1, keepdims=True) for array in (q, abs(q)))
     return Terms(loss, grad, loss_size, whole_size * p + abs(q), whole * p * others, whole_size * p * others)
 
