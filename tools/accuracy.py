@@ -1,141 +1,121 @@
 #!/usr/bin/env python3
-"""Measure the error of every loss and gradient in ULP, and print the worst with the input that reaches it.
+"""Measure how far every result is from the exact one, in ULP, and print the worst with its input.
 
-    python tools/accuracy.py               # 16 million float32 inputs and 80,000 float64 ones: 10 seconds
-    python tools/accuracy.py --exhaustive  # every float32 logit and probability: 4 minutes on 2 cores
+    python tools/accuracy.py                 # samples: two minutes on 2 cores
+    python tools/accuracy.py --only "^bce,"  # the cases whose name matches
+    python tools/accuracy.py --exhaustive --peers --write docs/accuracy.md  # every float32
 
-Hard targets. float32 results are compared with the same formulas in float64, whose own error is 2^-29 ULP of
-float32; float64 results with mpmath. Needs mpmath and tqdm.
+What is measured, with the bounds, is in tests/accuracy_cases.py; exact values come from tools/ulp/exact.c.
+Exits with 1 if a result is beyond its bound. Needs tqdm, mpmath, ml_dtypes and a C compiler: without
+one, mpmath judges float64, and only a thousand inputs of each case. How inputs are chosen: docs/accuracy.md.
 """
 
 import argparse
-import multiprocessing
-import os
+import pathlib
+import re
+import sys
+import tempfile
+import time
 
-import mpmath
 import numpy as np
-from tqdm import tqdm
 
-import fastbce as fb
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tools")]
 
-BLOCK = 1 << 20
-FUNCTIONS = {"bce_with_logits": fb.bce_with_logits_value_and_grad, "bce": fb.bce_value_and_grad}
-ONE_BITS = 0x3F800000  # of 1.0: the float32 probabilities are the patterns 0 .. ONE_BITS
+import reference  # noqa: E402
+from accuracy_cases import CASES, draw, errors_by, run  # noqa: E402
+from ulp import peers, sums, table  # noqa: E402
+from ulp.exact import Exact, compile_into  # noqa: E402
+from ulp.sweep import sweep  # noqa: E402
 
+import fastbce as fb  # noqa: E402
 
-def exact_f32(name, x, target):
-    """Return loss and gradient in float64, by the formulas that do not cancel."""
-    x = x.astype(np.float64)
-    with np.errstate(all="ignore"):
-        if name == "bce_with_logits":
-            u = x if target == 0 else -x
-            t = np.exp(-np.abs(u))
-            loss = np.maximum(u, 0) + np.log1p(t)
-            grad = np.where(u >= 0, 1, t) / (1 + t)
-        else:
-            loss = np.minimum(-(np.log1p(-x) if target == 0 else np.log(x)), 100)
-            grad = (x if target == 0 else 1 - x) / np.maximum(x * (1 - x), np.float64(np.float32(1e-12)))
-    return loss, grad if target == 0 else -grad
+PLAIN = re.compile("^bce(_with_logits)?, (hard|soft)$")
 
 
-def ulp_f32(actual, exact):
-    """Return |actual - exact| in ULP of the float32 next to exact; 0 if both are the same inf or NaN."""
-    same = (actual.astype(np.float64) == exact) | (np.isnan(actual) & np.isnan(exact))
-    with np.errstate(all="ignore"):
-        exponent = np.maximum(np.frexp(exact)[1] - 24, -149)
-        error = np.abs(actual.astype(np.float64) - exact) / np.ldexp(1.0, exponent)
-        overflow = np.isinf(actual) & (np.abs(exact) > np.finfo(np.float32).max)
-    return np.where(same | overflow, 0, np.where(np.isnan(error), np.inf, error))
+def inputs_of(case, points):
+    """How many inputs are drawn: as many for each of two hard targets as for all soft ones."""
+    if not PLAIN.search(case.name):
+        return points // 10
+    return 2 * points if case.name.endswith("hard") else points
 
 
-def worst_of_block(task):
-    """Return [(worst ULP, input)] of the loss and of the gradient over a block of float32 bit patterns."""
-    name, target, start, stop, step = task
-    x = np.arange(start, stop, step, dtype=np.uint64).astype(np.uint32).view(np.float32)
-    x = x[~np.isnan(x)]
-    if not x.size:
-        return task, [(0.0, 0.0)] * 2
-    results = FUNCTIONS[name](x, np.uint8(target), reduction="none", num_threads=1)
-    worst = []
-    for actual, exact in zip(results, exact_f32(name, x, target), strict=True):
-        error = ulp_f32(actual, exact)
-        at = int(error.argmax())
-        worst.append((float(error[at]), float(x[at])))
-    return task, worst
-
-
-def sweep_f32(exhaustive):
-    tasks = []
-    for name, patterns in (("bce_with_logits", 1 << 32), ("bce", ONE_BITS + 1)):
-        step = 1 if exhaustive else patterns >> 22 | 1  # odd: every low bit comes up
-        for target in (0, 1):
-            for start in range(0, patterns, BLOCK * step):
-                tasks.append((name, target, start, min(patterns, start + BLOCK * step), step))
-    worst, counts = {}, {}
-    with multiprocessing.get_context("spawn").Pool(len(os.sched_getaffinity(0))) as pool:
-        for (name, target, start, stop, step), found in tqdm(
-            pool.imap_unordered(worst_of_block, tasks), total=len(tasks), unit="block", smoothing=0
-        ):
-            counts[name, target] = counts.get((name, target), 0) + (stop - start + step - 1) // step
-            for result, pair in zip(("loss", "gradient"), found, strict=True):
-                key = name, "float32", target, result
-                worst[key] = max(worst.get(key, (0.0, 0.0)), pair)
-    return {(*key, counts[key[0], key[2]]): pair for key, pair in worst.items()}
-
-
-def exact_f64(name, x, target):
-    x = mpmath.mpf(float(x))
-    if name == "bce_with_logits":
-        u = x if target == 0 else -x
-        loss, grad = mpmath.log1p(mpmath.exp(-abs(u))) + max(u, 0), 1 / (1 + mpmath.exp(-u))
-    else:
-        loss = -(mpmath.log1p(-x) if target == 0 else mpmath.log(x)) if x != 1 - target else mpmath.mpf(100)
-        loss = min(loss, mpmath.mpf(100))
-        grad = (x if target == 0 else 1 - x) / max(x * (1 - x), mpmath.mpf(1e-12))
-    return loss, grad if target == 0 else -grad
-
-
-def ulp_f64(actual, exact):
-    if not mpmath.isfinite(exact):
-        return 0.0 if float(actual) == float(exact) else float("inf")
-    exponent = max(mpmath.frexp(exact)[1] - 53, -1074) if exact else -1074
-    return float(abs(mpmath.mpf(float(actual)) - exact) / mpmath.mpf(2) ** exponent)
-
-
-def sweep_f64(samples):
-    rng = np.random.default_rng(0)
-    logits = [rng.uniform(-3, 3, samples), rng.uniform(-40, 40, samples), rng.uniform(-760, 760, samples)]
-    logits += [np.ldexp(rng.uniform(-1, 1, samples), rng.integers(-60, 3, samples))]
-    probs = [rng.random(samples), np.ldexp(rng.random(samples), -rng.integers(0, 150, samples))]
-    probs += [1 - np.ldexp(rng.random(samples), -rng.integers(0, 53, samples)), [0.0, 1.0]]
-    worst = {}
-    mpmath.mp.prec = 160
-    for name, parts in (("bce_with_logits", logits), ("bce", probs)):
-        x = np.concatenate(parts)
-        for target in (0, 1):
-            results = FUNCTIONS[name](x, np.uint8(target), reduction="none")
-            for i in tqdm(range(x.size), unit="input", desc=f"{name} float64", leave=False):
-                for result, actual, exact in zip(
-                    ("loss", "gradient"), results, exact_f64(name, x[i], target), strict=True
-                ):
-                    key = name, "float64", target, result, x.size
-                    worst[key] = max(worst.get(key, (0.0, 0.0)), (ulp_f64(actual[i], exact), float(x[i])))
-    return worst
+def check(exact, chosen):
+    """Return how far the errors that exact.c finds are from those that mpmath finds, and of how many."""
+    rng, largest, count = np.random.default_rng(4), 0.0, 0
+    for case, dtype in chosen:
+        shapes = [(20, c) for c in case.classes if c <= 10] or [(2, case.classes[0])] if case.rows else [300]
+        for shape in shapes:
+            inputs = draw(case, rng, shape, dtype)
+            results = run(case, inputs)
+            expected = errors_by(reference.EXACT, case, dtype, inputs, results)
+            for result, error in exact.errors(case, dtype, inputs, results).items():
+                # Next to a power of two either of two ULP may be meant.
+                other = np.minimum(abs(error - expected[result]), abs(error - 2 * expected[result]))
+                difference = other / np.maximum(1, expected[result])
+                largest, count = max(largest, float(difference.max())), count + error.size
+    return largest, count
 
 
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--exhaustive", action="store_true", help="every float32, not a sample")
-    parser.add_argument("--samples", type=int, default=5000, help="float64 inputs an interval (default 5000)")
+    parser.add_argument("--exhaustive", action="store_true", help="every float32, and 40 times the sample")
+    parser.add_argument(
+        "--peers", action="store_true", help="torch, optax and scikit-learn, those that are there"
+    )
+    parser.add_argument("--only", default="", metavar="REGEX", help="the cases whose name matches")
+    parser.add_argument(
+        "--points", type=int, help="inputs of bce and bce_with_logits a target; others: a tenth"
+    )
+    parser.add_argument("--write", type=pathlib.Path, metavar="FILE", help="put the tables into this file")
+    parser.add_argument(
+        "--worst", action="store_true", help="print the worst inputs for tests/worst_inputs.py"
+    )
     args = parser.parse_args()
+    points = args.points or (10_000_000 if args.exhaustive else 500_000)
+    chosen = [
+        (case, dtype) for case in CASES.values() if re.search(args.only, case.name) for dtype in case.bounds
+    ]
     fb.show_config()
-    worst = sweep_f32(args.exhaustive) | sweep_f64(args.samples)
-    print(f"{'function':16s} {'dtype':8s} {'target':>6s} {'result':9s} {'inputs':>13s} {'worst ULP':>9s}  at")
-    for (name, dtype, target, result, count), (error, at) in sorted(worst.items()):
-        print(f"{name:16s} {dtype:8s} {target:6d} {result:9s} {count:13,d} {error:9.3f}  {at!r}")
+    started = time.monotonic()
+
+    with tempfile.TemporaryDirectory() as folder:
+        exact = Exact(compile_into(folder))
+        if exact.libraries:
+            difference, count = check(exact, chosen)
+            print(f"exact.c against mpmath: differs by {difference:.1g} ULP at most, {count:,} results")
+            if difference > 1e-6:
+                return "exact.c is wrong"
+        else:
+            print("no C compiler: mpmath, and few inputs of float64")
+        compared = list(peers.measure(exact)) if args.peers else []
+    found, _ = sweep(
+        chosen,
+        lambda case: inputs_of(case, points),
+        args.exhaustive,
+    )
+    summed = []
+    if not args.only:
+        size = 30_000_000 if args.exhaustive else 1_000_000
+        summed = [
+            (*measured[:3], size, sums.BOUNDS[measured[0]], measured[3]) for measured in sums.measure(size)
+        ]
+    measured = list(table.lines(found, summed, args.exhaustive))
+    print(*table.text(measured), sep="\n")
+    if compared:
+        print(*table.peers_markdown(compared), sep="\n")
+    if args.worst:
+        print(*table.worst_inputs(found), sep="\n")
+    if args.write:
+        table.write(args.write, "accuracy", table.markdown(measured))
+        if compared:
+            table.write(args.write, "peers", table.peers_markdown(compared))
+    print(f"{time.monotonic() - started:.0f} seconds")
+    beyond = [line for line in measured if not line[6] <= line[5]]
+    return f"{len(beyond)} results are beyond their bound" if beyond else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

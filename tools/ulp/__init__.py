@@ -1,0 +1,1 @@
+"""How far every result is from the exact one. Started by tools/accuracy.py."""
