@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure how far every result is from the exact one, in ULP, and print the worst with its input.
 
-    python tools/accuracy.py                 # samples: two minutes on 2 cores
+    python tools/accuracy.py                 # samples: half a minute on 2 cores
     python tools/accuracy.py --only "^bce,"  # the cases whose name matches
     python tools/accuracy.py --exhaustive --peers --write docs/accuracy.md  # every float32
 
