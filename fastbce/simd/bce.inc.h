@@ -10,8 +10,9 @@ FB_INLINE REAL FN(times)(REAL coefficient, REAL value)
 
 /* loss = (a + b) log1p(t) + (x >= 0 ? a : b) |x| and d/dx = (x >= 0 ? a - b t : a t - b) / (1 + t), t = exp(-|x|).
  *
- * Error, a hard target: loss 0.894 ULP at x = 0.027028693, gradient 0.868 ULP at x = -87.68295 (float). A soft one: loss
- * 1.93 at x = 7.5825224, y = 0.48291436; gradient 1.45 ULP of the larger term at x = -2.706468, y = 0.0032917336. The sum,
+ * Error, a hard target: loss 0.894 ULP at x = 0.027028693 (float), 0.935 at x = -1.9647750409274023e-08, y = 1 (double);
+ * gradient 0.868 at x = -87.68295, 0.827 at x = 708.7313164109628, y = 1. A soft one: loss 1.991 at x = 7.9388433,
+ * y = 0.49730423 (float); gradient 1.5 ULP of the larger term at x = 13.16979643010323, y = 1 - 2^-52 (double). The sum,
  * 1 + t and the quotient keep what their rounding loses, so only the last operation of each rounds. */
 FB_INLINE REAL FN(bce_logits_loss)(REAL x, FN(pair) t, REAL a, REAL b, REAL a_plus_b)
 {
@@ -40,15 +41,16 @@ FB_INLINE REAL FN(bce_logits_grad)(REAL x, FN(pair) t, REAL a, REAL b, REAL a_lo
     return FMA(FMA(slope, t.low, lost), inverse, quotient);
 }
 
-/* d2/dx2 = (a + b) t / (1 + t)^2, as the product of the sigmoids of x and of -x. Error: 1.92 ULP at
- * x = 3.4194403626128 (double), 1.88 at x = 2.7070034 (float). */
+/* d2/dx2 = (a + b) t / (1 + t)^2, as the product of the sigmoids of x and of -x.
+ * Error: 1.977 ULP at x = 6.9299145 (float), 1.988 at x = 17.3286794674325 (double). */
 FB_INLINE REAL FN(bce_logits_hess)(FN(pair) t, REAL a_plus_b)
 {
     return a_plus_b * (FN(bce_logits_grad)(0, t, 0, -1, 0) * FN(bce_logits_grad)(0, t, 1, 0, 0));
 }
 
 /* loss = -(a max(log1p(-p), -100) + b max(log p, -100)); limits: 1 for torch's two limits, 0 for clipped p.
- * Error, a hard target: 0.922 ULP at p = 0.30033174; a soft one: 1.46 at p = 0.70576365, y = 0.93899879 (double). */
+ * Error, a hard target: 0.922 ULP at p = 0.30033174, y = 0 (float), 0.989 at p = 0.7054483907847704, y = 1 (double); a soft
+ * one: 1.70 at p = 0.7046722712772033, y = 0.9999934460813359 (double). */
 FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, REAL a_low, int limits)
 {
     const REAL q = 1 - p, q_low = (1 - q) - p;
@@ -57,8 +59,7 @@ FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, REAL a_low, int limits
     const FN(pair) log_q = FN(log_near_pair)(q, -p, q_low * FMA(p, 1 + p, 1));
     REAL positive = 0 - log_p.high, positive_low = -log_p.low;
     REAL negative = 0 - log_q.high, negative_low = -log_q.low;
-    const int positive_ends = limits ? positive + positive_low > 100 : p == 0;
-    const int negative_ends = limits ? negative + negative_low > 100 : q == 0;
+    const int positive_ends = limits ? FN(to_bits)(p) <= LOG_LIMIT_BITS : p == 0, negative_ends = q == 0;
     /* clipping may round to 0 or 1: then a term is infinite, and one of weight 0 is still 0 */
     const REAL end_p = limits ? 100 : b == 0 ? 0 : (REAL)INFINITY;
     const REAL end_q = limits ? 100 : a == 0 ? 0 : (REAL)INFINITY;
@@ -72,23 +73,25 @@ FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, REAL a_low, int limits
 }
 
 /* d/dp = (a p - b (1 - p)) / max(p (1 - p), 1e-12) = a / (1 - p) - b / p where the limit does not hold.
- * Error, a hard target: 0.500 ULP (float), 0.941 (double); a soft one: 1.66 ULP of the larger term at
- * p = 0.76199615, y = 0.526586 (float). */
+ * Error, a hard target: 0.500 ULP (float), 0.954 at p = 5.800915303666444e-14, y = 1 (double); a soft one: 1.731 ULP of the
+ * larger term at p = 0.7538243591933175, y = 0.5084383989941638 (double). */
 FB_INLINE REAL FN(bce_probs_grad)(REAL p, REAL a, REAL b, REAL a_low, int limits)
 {
     const REAL q = 1 - p, q_low = (1 - q) - p;
-    const REAL floor = (REAL)1e-12;
-    const int floored = limits && p * q < floor;
+    const REAL inverse = 1 / q;
+    const REAL remainder = FMA(-inverse, q, 1) - inverse * q_low;
+    const REAL negative = q_low == 0 ? inverse : FMA(remainder, inverse, inverse); /* also of q = 0 */
+    const REAL positive = b / p;
+    if (!limits) {
+        const REAL slope = (a == 0 ? 0 : a * negative) - (b == 0 ? 0 : positive);
+        return p == p ? slope : p;
+    }
     /* a p - b q = (a + b) p - b = a - (a + b) q: of these the one that rounds only where it is large */
     const int high = p > (REAL)0.5;
     const REAL difference = (high ? a : -b) + FMA(high ? -q : p, a + b, high ? a_low : 0);
-    const REAL negative_rounded = (floored ? difference : 1) / (floored ? floor : q);
-    const REAL positive = (floored ? 0 : b) / (floored ? floor : p);
-    const int exact = floored || q_low == 0;
-    const REAL remainder = FMA(-negative_rounded, q, 1) - negative_rounded * q_low;
-    const REAL negative = exact ? negative_rounded : FMA(remainder, negative_rounded, negative_rounded);
-    if (limits)
-        return floored ? negative : FMA(a, negative, FMA(a_low, negative, -positive));
-    const REAL slope = (a == 0 ? 0 : a * negative) - (b == 0 ? 0 : positive);
-    return p == p ? slope : p;
+    /* A quotient by a constant is two multiplications and a correction, scaled so that nothing in it is subnormal. */
+    const REAL floor = (REAL)1e-12, over_floor = 1 / floor;
+    const REAL scaled = difference * (REAL)0x1p64, rounded = scaled * over_floor;
+    const REAL at_limit = FMA(FMA(-rounded, floor, scaled), over_floor, rounded) * (REAL)0x1p-64;
+    return p * q < floor ? at_limit : FMA(a, negative, FMA(a_low, negative, -positive));
 }

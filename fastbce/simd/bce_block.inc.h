@@ -149,7 +149,7 @@ static void FN(sigmoid)(int64_t count, const void *x_, void *proba_)
     REAL *proba = proba_;
 
     FB_INDEPENDENT
-    for (int64_t i = 0; i < n; i++) { /* the gradient for target 0 */
+    for (int64_t i = 0; i < n; i++) { /* the gradient for target 0, and as exact */
         const FN(pair) t = FN(exp_pair)(FN(minus_abs)(x[i]));
         proba[i] = FN(bce_logits_grad)(x[i], t, 1, 0, 0);
     }

@@ -1,4 +1,8 @@
-/* Softmax cross-entropy, row by row, as in SPEC section 3. */
+/* Softmax cross-entropy, row by row; few_classes.inc.h takes rows of few classes a tile at a time.
+ *
+ * Error, class labels, 2 to 2^18 classes, logits in +-20, shifted by 10^4 too: loss 1.47 ULP (float), 2.52 (double),
+ * gradient and probabilities 2.15 and 3.35, Hessian 3.46 and 5.38. Soft rows: loss 1.49 and 3.81; gradient 5.26 and 7.71 ULP
+ * of the larger of (sum - t) p and t (1 - p). docs/accuracy.md has the rows that reach these. */
 
 #define FB_LOG1P FB_JOIN(log1p, f64, FB_ISA)
 

@@ -3,7 +3,9 @@
  * Method: x = k ln 2 + r with |r| <= ln(2)/2, so exp(x) = 2^k (1 + r + r^2 q(r)). k ln 2 is subtracted with an fma and
  * leaves r exact; what is left of ln 2 comes back, times exp(r), with the low part.
  * Domain: all x <= 0, -inf and NaN included. Subnormal results are rounded once.
- * Error of high + low, in ULP of the high part: 0.1 (x > EXP_TINY); below, the low part is 0 and the error 0.7. */
+ * Error, in ULP of the high part: of high + low, where x > EXP_TINY, 0.21 at x = -24.6051388 (float), 0.24 at
+ * x = -3.1123005898911912 (double); below that the low part is 0. Of high alone 0.868 at x = -87.6829529 (float), 0.828 at
+ * x = -708.728863506505 (double). */
 
 typedef struct {
     REAL high, low;

@@ -4,7 +4,7 @@
  *
  * Method: t - 11/32 t^2 + t^2 q(t - 1/2). The constant lies near the middle of what multiplies t^2, so the polynomial
  * only adds a 16th of the result and its rounding does not matter.
- * Error of high + low: 0.3 ULP of the high part. */
+ * Error of high + low, t = exp(x): 0.37 ULP at x = -0.0189364962 (float), 0.43 at x = -6.12366966e-05 (double). */
 FB_INLINE FN(pair) FN(log1p_unit)(FN(pair) t, REAL inverse)
 {
     const REAL c0 = (REAL)(-11.0 / 32);
@@ -23,7 +23,7 @@ FB_INLINE FN(pair) FN(log1p_unit)(FN(pair) t, REAL inverse)
  * Method: q = 2^k m with m in [sqrt(1/2), sqrt(2)), f = m - 1: log q = k ln 2 + f - f^2 / 2 + f^2 q(f).
  * Domain: q >= 0, subnormals included; log(0) comes out at -104 (float) or -745, under every limit it is clamped to;
  * NaN is the caller's to keep.
- * Error of high + low, rounded: 0.922 ULP at q = 0.69966826, 0.6 ULP but near sqrt(1/2) (float). */
+ * Error of high + low, rounded: 0.922 ULP at q = 1 - 0.30033174 (float), 0.987 at q = 1 - 0.29446999371320792 (double). */
 FB_INLINE FN(pair) FN(log_near_pair)(REAL q, REAL exact, REAL rest)
 {
     const int subnormal = q < SMALLEST_NORMAL;
@@ -52,7 +52,7 @@ FB_INLINE REAL FN(log_near)(REAL q, REAL exact, REAL rest)
     return log.high + log.low;
 }
 
-/* log1p(x), x >= 0 and finite; error as that of log_near. */
+/* log1p(x), x >= 0 and finite. Error: 0.825 ULP at x = 0.399652004 (float), 0.905 at x = 0.41144034786356842 (double). */
 FB_INLINE REAL FN(log1p)(REAL x)
 {
     const REAL q = 1 + x;

@@ -22,6 +22,7 @@
 #define SUBNORMAL_BITS 24
 #define FB_STORES_HALVES           /* float16 and bfloat16 are computed in float */
 #define SQRT_HALF_BITS 0x3f3504f3u /* sqrt(1/2) */
+#define LOG_LIMIT_BITS 26u         /* the largest number with a logarithm below -100: it is subnormal */
 
 /* q in exp(r) = 1 + r + r^2 q(r), |r| <= ln(2)/2, r2 = r^2; error of exp 2^-28.3 */
 FB_INLINE float FN(exp_tail)(float r, float r2)

@@ -21,6 +21,7 @@
 #define SUBNORMAL_SCALE 0x1p54 /* makes a subnormal normal */
 #define SUBNORMAL_BITS 54
 #define SQRT_HALF_BITS 0x3fe6a09e667f3bcdu /* sqrt(1/2) */
+#define LOG_LIMIT_BITS 0x36ea8c1f14e2af5cu /* the largest number with a logarithm below -100 */
 
 /* q in exp(r) = 1 + r + r^2 q(r), |r| <= ln(2)/2, r2 = r^2; error of exp 2^-57.9 */
 FB_INLINE double FN(exp_tail)(double r, double r2)

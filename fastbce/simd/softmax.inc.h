@@ -23,7 +23,8 @@ FB_INLINE REAL FN(row_max)(int64_t n, const REAL *x)
     return FN(from_bits)((BITS)(best < 0 ? best ^ flip : best));
 }
 
-/* exp(x - max); what rounding x - max loses is carried. Error: 0.7 ULP. */
+/* exp(x - max); what rounding x - max loses is carried. Error: 0.672 ULP at 14.2643309 - 17.3821487 (float), 0.712 at
+ * 9990.5351438682246 - 10019.981073302504 (double). */
 FB_INLINE REAL FN(exp_difference)(REAL x, REAL max)
 {
     const REAL difference = x - max;
