@@ -226,3 +226,12 @@ def test_sums_of_rows(dtype, size):
     rng = np.random.default_rng(size)
     rows = rng.uniform(-20, 20, (1 + size // 10, 10)).astype(dtype)
     check_sums("cross_entropy", rows, rng.integers(0, 10, len(rows)), dtype)
+
+
+def test_a_weighted_gradient_of_a_subnormal_probability(dtype):
+    """At torch's limit it is 10^12 times as large, and loses nothing on the way there."""
+    tiny = np.finfo(dtype).smallest_subnormal * np.array([1, 3, 1000, 62651], dtype)
+    targets = np.full(tiny.shape, 0.40919915, dtype)
+    exact = reference.bce(tiny, targets, EXACT, pos_weight=0, reduction="none")
+    grad = value_and_grad_of("bce")(tiny, targets, pos_weight=0, reduction="none")[1]
+    assert reference.ulp_error(grad, exact.grad, dtype).max() <= 3

@@ -86,12 +86,15 @@ FB_INLINE REAL FN(bce_probs_grad)(REAL p, REAL a, REAL b, REAL a_low, int limits
         const REAL slope = (a == 0 ? 0 : a * negative) - (b == 0 ? 0 : positive);
         return p == p ? slope : p;
     }
-    /* a p - b q = (a + b) p - b = a - (a + b) q: of these the one that rounds only where it is large */
+    /* a p - b q = (a + b) p - b = a - (a + b) q: of these the one that rounds only where it is large. By 2^40, about
+     * 1 / floor, so that what is subnormal here is subnormal in the result; and the quotient by a constant is a product,
+     * corrected once. */
     const int high = p > (REAL)0.5;
-    const REAL difference = (high ? a : -b) + FMA(high ? -q : p, a + b, high ? a_low : 0);
-    /* A quotient by a constant is two multiplications and a correction, scaled so that nothing in it is subnormal. */
-    const REAL floor = (REAL)1e-12, over_floor = 1 / floor;
-    const REAL scaled = difference * (REAL)0x1p64, rounded = scaled * over_floor;
-    const REAL at_limit = FMA(FMA(-rounded, floor, scaled), over_floor, rounded) * (REAL)0x1p-64;
+    const REAL floor = (REAL)1e-12, scale = (REAL)0x1p40, scaled_floor = floor * scale,
+               inverse_floor = 1 / scaled_floor;
+    const REAL far = (high ? -q : p) * scale, low = high ? a_low * scale : 0;
+    const REAL difference = (high ? a : -b) * scale + FMA(far, a + b, low);
+    const REAL rounded = difference * inverse_floor;
+    const REAL at_limit = FMA(FMA(-rounded, scaled_floor, difference), inverse_floor, rounded);
     return p * q < floor ? at_limit : FMA(a, negative, FMA(a_low, negative, -positive));
 }
