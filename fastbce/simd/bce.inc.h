@@ -1,13 +1,6 @@
 /* Binary cross-entropy, one element. a + a_low is the weight of the negative term, b of the positive: 1 - y and y, or these
  * with smoothing and pos_weight in them. */
 
-/* A coefficient of 0 takes an infinite value away, and keeps a NaN. */
-FB_INLINE REAL FN(times)(REAL coefficient, REAL value)
-{
-    const REAL product = coefficient * value;
-    return coefficient == 0 && value == value ? 0 : product;
-}
-
 /* loss = (a + b) log1p(t) + (x >= 0 ? a : b) |x| and d/dx = (x >= 0 ? a - b t : a t - b) / (1 + t), t = exp(-|x|).
  *
  * Error, a hard target: loss 0.894 ULP at x = 0.027028693 (float), 0.935 at x = -1.9647750409274023e-08, y = 1 (double);

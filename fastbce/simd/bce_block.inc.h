@@ -18,7 +18,7 @@ FB_INLINE FN(terms) FN(element_terms)(const fb_block *block, int64_t i, int weig
         terms.a = FMA(1 - y, 1 - smoothing, smoothing / 2);
         terms.b = ((const REAL *)block->pos_weight)[i] * FMA(y, 1 - smoothing, smoothing / 2);
         terms.weight = ((const REAL *)block->weight)[i];
-        terms.a_low *= unsmoothed; /* then the rounding of y (1 - s) is as large */
+        terms.a_low *= unsmoothed; /* smoothing rounds by as much itself */
     }
     return terms;
 }

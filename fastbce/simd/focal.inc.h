@@ -10,6 +10,13 @@ typedef struct {
     REAL loss, grad;
 } FN(focal_pair);
 
+/* alpha times the rest: an alpha of 0 takes an infinite value away, and keeps a NaN. */
+FB_INLINE REAL FN(times)(REAL coefficient, REAL value)
+{
+    const REAL product = coefficient * value;
+    return coefficient == 0 && value == value ? 0 : product;
+}
+
 /* u^gamma = exp(gamma log u) */
 FB_INLINE REAL FN(focal_power)(REAL x, FN(pair) t, REAL v, REAL v_minus_1, int v_is_t, REAL gamma)
 {
