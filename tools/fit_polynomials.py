@@ -8,7 +8,7 @@ arithmetic. The error that is made equal is weighted, so that the figure printed
 result (of exp or of log), relative to that result. Needs mpmath.
 """
 
-from mpmath import cos, exp, log, lu_solve, matrix, mp, mpf, pi, polyval, sqrt
+from mpmath import asinh, cos, exp, log, lu_solve, matrix, mp, mpf, pi, polyval, sinh, sqrt
 
 mp.prec = 200
 
@@ -58,9 +58,12 @@ def exp_tail(r):
     return (exp(r) - 1 - r) / r**2 if abs(r) > mpf(10) ** -25 else mpf(1) / 2 + r / 6
 
 
-def log1p_tail(c0, f):
-    """q(f) in log(1 + f) = f + c0 f^2 + f^2 q(f)."""
-    return (log(1 + f) - f - c0 * f**2) / f**2 if abs(f) > mpf(10) ** -25 else -mpf(1) / 2 - c0 + f / 3
+def log_tail(v):
+    """q(v) in s = sinh(s) (1 + v q(v)), v = -2 sinh(s/2)^2."""
+    if v > -(mpf(10) ** -25):
+        return mpf(1) / 3
+    s = 2 * asinh(sqrt(-v / 2))
+    return (s / sinh(s) - 1) / v
 
 
 def show(name, fit, single):
@@ -88,29 +91,16 @@ def main():
             remez(exp_tail, lambda r: r**2 / exp(r) + tiny**2, -half_ln2, half_ln2, 4 if single else 9),
             single,
         )
-        c0 = -mpf(11) / 32
-        show(
-            "log1p_tail_unit, c0 = -11/32, in v = t - 1/2, t in [0, 1]",
-            remez(
-                lambda v, c0=c0: log1p_tail(c0, v + mpf(1) / 2),
-                lambda v: (v + mpf(1) / 2) ** 2 / log(1 + v + mpf(1) / 2),
-                -mpf(1) / 2 + tiny,
-                mpf(1) / 2,
-                8 if single else 19,
-            ),
-            single,
-        )
-        show(
-            "log1p_tail, c0 = -1/2, f in [sqrt(1/2) - 1, sqrt(2) - 1]",
-            remez(
-                lambda f: log1p_tail(-mpf(1) / 2, f),
-                lambda f: f**2 / log(1 + f) if f else tiny,
-                1 / root - 1 - tiny,
-                root - 1 + tiny,
-                8 if single else 19,
-            ),
-            single,
-        )
+        # v = -f f/(1 + f) / 2 for log(1 + f), f in [0, 1]; and 1 + f in [sqrt(1/2), sqrt(2)]
+        for name, least, degree in (
+            ("log_tail_unit", -mpf(1) / 4, 4 if single else 9),
+            ("log_tail", -((root - 1) ** 2) / (2 * root) * (1 + mpf(2) ** -16), 2 if single else 6),
+        ):
+            show(
+                f"{name}, v in [{float(least):.4f}, 0]",
+                remez(log_tail, lambda v: -v / (1 + v * log_tail(v)) + tiny**2, least, mpf(0), degree),
+                single,
+            )
     print(f"ln(2): float32 {float(mp.nint(log(2) * 2**24) / 2**24).hex()}f, float64 {float(log(2)).hex()}")
     print(f"ln(2) less its float32: {float(log(2) - mp.nint(log(2) * 2**24) / 2**24).hex()}")
     print(f"ln(2) less its float64: {float(log(2) - mpf(float(log(2)))).hex()}")

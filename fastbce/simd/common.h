@@ -20,6 +20,9 @@
 /* Rows that few_classes.inc.h takes at once; and those that cross_entropy.inc.h does, if they have that few elements. */
 enum { FB_TILE = 64, FB_GROUP = 8, FB_GROUP_ELEMENTS = 8192 };
 
+/* What torch limits p (1 - p) to, below, in the gradient of a probability: a float, in float64 too. */
+#define FB_LIMIT ((REAL)1e-12)
+
 /* Results, as a set. */
 enum { FB_LOSS = 1, FB_GRAD = 2, FB_HESS = 4 };
 

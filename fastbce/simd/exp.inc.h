@@ -3,9 +3,9 @@
  * Method: x = k ln 2 + r with |r| <= ln(2)/2, so exp(x) = 2^k (1 + r + r^2 q(r)). k ln 2 is subtracted with an fma and
  * leaves r exact; what is left of ln 2 comes back, times exp(r), with the low part.
  * Domain: all x <= 0, -inf and NaN included. Subnormal results are rounded once.
- * Error, in ULP of the high part: of high + low, where x > EXP_TINY, 0.21 at x = -24.6051388 (float), 0.24 at
- * x = -3.1123005898911912 (double); below that the low part is 0. Of high alone 0.868 at x = -87.6829529 (float), 0.828 at
- * x = -708.728863506505 (double). */
+ * Error, in ULP of the high part: of high + low, where both are normal, 0.21 at x = -24.6051388 (float), 0.24 at
+ * x = -3.1123005898911912 (double). Of high alone 0.868 at x = -87.6829529 (float), 0.828 at x = -708.728863506505
+ * (double). */
 
 typedef struct {
     REAL high, low;
@@ -31,7 +31,8 @@ FB_INLINE REAL FN(minus_abs)(REAL x)
     return FN(from_bits)(FN(to_bits)(x) | (BITS)1 << (sizeof(BITS) * 8 - 1));
 }
 
-FB_INLINE FN(pair) FN(exp_sum)(REAL x, REAL x_low, int low_is_tiny)
+/* x is ordinary where exp(x) > 2^-100: there k needs no care, and the result, the same bits, costs a tenth less. */
+FB_INLINE FN(pair) FN(exp_scaled)(REAL x, REAL x_low, int low_is_tiny, int ordinary)
 {
     const REAL shifted = FMA(x, (REAL)1.4426950408889634, ROUND_MAGIC);
     const REAL k = shifted - ROUND_MAGIC;
@@ -46,17 +47,29 @@ FB_INLINE FN(pair) FN(exp_sum)(REAL x, REAL x_low, int low_is_tiny)
     const REAL low = (r - (one_r - 1)) + rest;
     const REAL high = one_r + low;
     const REAL high_low = (one_r - high) + low;
+    const BITS k_bits = FN(to_bits)(shifted) << MANTISSA_BITS, one = (BITS)EXPONENT_BIAS << MANTISSA_BITS;
+    if (ordinary) {
+        const REAL scale = FN(from_bits)(k_bits + one);
+        const FN(pair) result = {high * scale, high_low * scale};
+        return result;
+    }
     /* 2^k in two steps: the first is normal for every k, the second rounds the subnormal ones. */
-    const BITS exponent = (FN(to_bits)(shifted) << MANTISSA_BITS) +
-                          ((BITS)(EXPONENT_BIAS + 64) << MANTISSA_BITS);
-    const REAL scale = FN(from_bits)(exponent) * (REAL)0x1p-64;
-    /* Below EXP_CUT all of the above is meaningless, and not used. NaN is not below. */
-    const FN(pair) result = {x < (REAL)EXP_CUT ? 0 : high * scale, x < EXP_TINY ? 0 : high_low * scale};
+    const REAL scale = FN(from_bits)(k_bits + one + ((BITS)64 << MANTISSA_BITS)) * (REAL)0x1p-64;
+    /* Below EXP_CUT all of the above is meaningless, and not used; below EXP_LOW_CUT the low part might be subnormal. NaN is
+     * not below. */
+    const FN(pair)
+        result = {x < (REAL)EXP_CUT ? 0 : high * scale, x < (REAL)EXP_LOW_CUT ? 0 : high_low * scale};
     return result;
 }
 
-/* exp(x) */
-FB_INLINE FN(pair) FN(exp_pair)(REAL x)
+/* exp(x + x_low) */
+FB_INLINE FN(pair) FN(exp_sum)(REAL x, REAL x_low, int low_is_tiny)
 {
-    return FN(exp_sum)(x, 0, sizeof(REAL) == sizeof(float));
+    return FN(exp_scaled)(x, x_low, low_is_tiny, 0);
+}
+
+/* exp(x) */
+FB_INLINE FN(pair) FN(exp_pair)(REAL x, int ordinary)
+{
+    return FN(exp_scaled)(x, 0, sizeof(REAL) == sizeof(float), ordinary);
 }

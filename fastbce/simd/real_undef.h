@@ -13,7 +13,7 @@
 #undef LN2_HEAD
 #undef LN2_TAIL
 #undef EXP_CUT
-#undef EXP_TINY
+#undef EXP_LOW_CUT
 #undef SMALLEST_NORMAL
 #undef SUBNORMAL_SCALE
 #undef SUBNORMAL_BITS
