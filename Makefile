@@ -9,7 +9,7 @@ WITHIN := PATH="$(CURDIR)/$(BIN):$$PATH"
 ASV    := $(WITHIN) asv --config asv_bench/asv.conf.json
 
 CYTHON_FILES := $(wildcard fastbce/*.pyx fastbce/*.pxd)
-C_FILES      := $(wildcard fastbce/simd/*.c fastbce/simd/*.h)
+C_FILES      := $(wildcard fastbce/*.h fastbce/simd/*.c fastbce/simd/*.h)
 C_TESTS      := $(wildcard tests/*.c)
 
 .DEFAULT_GOAL := help

@@ -1,12 +1,17 @@
 from fastbce._arrays cimport fb_sum
 
+cdef extern from "float_state.h" nogil:
+    ctypedef struct fb_float_state:
+        pass
+    fb_float_state fb_float_default()
+    void fb_float_restore(fb_float_state state)
+
 
 # What a chunk comes to, and all of them together.
 cdef struct Partial:
     fb_sum sum
     Py_ssize_t count
     Py_ssize_t wrong        # the first element or row that is wrong, or -1
-    double finished         # when, in seconds; set by run_chunks
 
 ctypedef void (*Run)(const void *call, Py_ssize_t chunk, Partial *partial) noexcept nogil
 

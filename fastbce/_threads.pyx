@@ -1,4 +1,5 @@
 # How many threads a call gets, the loop that spreads its chunks over them, and what the library found when imported.
+from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange
 from libc.stdlib cimport free, malloc
 
@@ -10,34 +11,36 @@ import os
 
 from fastbce._arrays import _simd_config
 
-cdef extern from *:
-    """
-    #include <pthread.h>
+cdef extern from "<stdatomic.h>" nogil:
+    ctypedef int atomic_int
+    int atomic_load(atomic_int *place)
+    void atomic_store(atomic_int *place, int value)
 
-    #ifdef _OPENMP
-    #include <omp.h>
-    #define FB_OPENMP 1
-    #else
-    #define FB_OPENMP 0
-    static int omp_get_max_threads(void) { return 1; }
-    static int omp_in_parallel(void) { return 0; }
-    static double omp_get_wtime(void) { return 0; }
-    #endif
-
-    /* The threads of an OpenMP runtime do not survive a fork, and a region in the child would wait for them forever:
-       the child computes serially. */
-    static volatile int fb_is_child = 0;
-    static void fb_after_fork(void) { fb_is_child = 1; }
-    static void fb_watch_forks(void) { pthread_atfork(NULL, NULL, fb_after_fork); }
-    """
+cdef extern from "threads.h" nogil:
     const bint FB_OPENMP
-    const int fb_is_child
-    int omp_get_max_threads() noexcept nogil
-    int omp_in_parallel() noexcept nogil
-    double omp_get_wtime() noexcept nogil
-    void fb_watch_forks() noexcept nogil
+    int omp_get_max_threads()
+    bint fb_threads_init()
+    bint fb_is_forked()
+    bint fb_take_team()
+    void fb_leave_team()
+    double fb_now()
+    double fb_about_now()
 
-fb_watch_forks()
+if not fb_threads_init():
+    raise MemoryError
+
+
+# ---- how many --------------------------------------------------------------------------------------------------------
+
+cdef enum:
+    MOST_THREADS = 1 << 16
+
+# Who can decide; from FASTBCE_NUM_THREADS on, it is the user who told fastbce.
+_SOURCES = ("no OpenMP", "CPU affinity", "cgroup quota", "OMP_NUM_THREADS", "FASTBCE_NUM_THREADS", "set_num_threads")
+cdef enum:
+    FASTBCE_NUM_THREADS = 4
+    SET_NUM_THREADS = 5
+
 
 cdef int check_count(object n, str name) except -1:
     try:
@@ -46,40 +49,92 @@ cdef int check_count(object n, str name) except -1:
         raise TypeError(f"{name}: expected an integer, got {type(n).__name__}") from None
     if count < 1:
         raise ValueError(f"{name}: expected at least 1, got {count}")
-    return min(count, 1 << 16)
+    return min(count, MOST_THREADS)
 
 
-def _initial():
+def _read(*path):
+    try:
+        with open(os.path.join(*path), encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _cgroup_quota(root="/"):
+    """How many CPUs the cgroups of this process may use, rounded up; None if they set no limit."""
+    found = []
+    for line in _read(root, "proc/self/cgroup").splitlines():
+        if line.count(":") < 2:
+            continue
+        _, controllers, group = line.split(":", 2)
+        if controllers == "":  # version 2
+            mounts = "", "unified"
+        elif "cpu" in controllers.split(","):
+            mounts = "cpu", controllers
+        else:
+            continue
+        parts = [part for part in group.split("/") if part not in ("", "..")]
+        for mount in mounts:
+            for depth in range(len(parts) + 1):  # any level may set one; a container may see the uppermost alone
+                folder = os.path.join(root, "sys/fs/cgroup", mount, *parts[:depth])
+                limit = _read(folder, "cpu.max") or (
+                    _read(folder, "cpu.cfs_quota_us") + " " + _read(folder, "cpu.cfs_period_us"))
+                words = limit.split()  # quota and period; without a limit the quota is "max", or -1
+                if len(words) == 2 and words[0].isdecimal() and words[1].isdecimal() and int(words[1]) > 0:
+                    found.append(max(1, -(-int(words[0]) // int(words[1]))))
+    return min(found, default=None)
+
+
+def _initial(environ, affinity, quota):
     """The number of threads to start with, and who says so."""
-    given = os.environ.get("FASTBCE_NUM_THREADS")
+    given = environ.get("FASTBCE_NUM_THREADS")
     if given is not None:
         if not given.strip().isdecimal() or int(given) < 1:
             raise ImportError(f"FASTBCE_NUM_THREADS: expected a positive integer, got {given!r}")
         return int(given), "FASTBCE_NUM_THREADS"
     if not FB_OPENMP:
         return 1, "no OpenMP"
-    if "OMP_NUM_THREADS" in os.environ:
-        return max(1, omp_get_max_threads()), "OMP_NUM_THREADS"
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    openmp = max(1, omp_get_max_threads())
-    return (available, "CPU affinity") if available < openmp else (openmp, "OpenMP")
+    given = environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list has one a level of nesting
+    if given.isdecimal() and int(given) > 0:
+        return int(given), "OMP_NUM_THREADS"
+    return (quota, "cgroup quota") if quota is not None and quota < affinity else (affinity, "CPU affinity")
 
 
-cdef int default_count
-cdef str default_source
-default_count, default_source = _initial()
-_local_count = contextvars.ContextVar("fastbce.threads", default=None)
+cdef atomic_int setting  # the number of threads and who decided on it, in one: 8 * count + source
+
+
+cdef void set_default(int count, int source) noexcept:
+    atomic_store(&setting, 8 * min(count, MOST_THREADS) + source)
+
+
+def _set_initial():
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count, source = _initial(os.environ, affinity, _cgroup_quota())
+    set_default(min(count, MOST_THREADS), _SOURCES.index(source))
+
+
+_set_initial()
+_local_count = contextvars.ContextVar("fastbce.threads", default=None)  # (count, what it was outside the block)
+
+
+cdef int default_count() noexcept:
+    # If fastbce was not told, no more than OpenMP gives this thread now: threadpoolctl may have limited it.
+    cdef int now = atomic_load(&setting)
+    return now // 8 if now % 8 >= FASTBCE_NUM_THREADS else max(1, min(now // 8, omp_get_max_threads()))
 
 
 def get_num_threads():
     """The number of threads that a call uses when it is not given one.
+
+    Unless fastbce was told how many (`set_num_threads`, `threads`, ``FASTBCE_NUM_THREADS``), no more than OpenMP gives
+    the calling thread at that moment, so that the limits of threadpoolctl hold.
 
     Returns
     -------
     int
     """
     cdef object here = _local_count.get()
-    return default_count if here is None else here
+    return default_count() if here is None else here[0]
 
 
 def set_num_threads(n):
@@ -90,9 +145,7 @@ def set_num_threads(n):
     n : int
         At least 1. Small arrays take one thread whatever it is.
     """
-    global default_count, default_source
-    default_count = check_count(n, "n")
-    default_source = "set_num_threads"
+    set_default(check_count(n, "n"), SET_NUM_THREADS)
 
 
 class threads:
@@ -113,27 +166,26 @@ class threads:
 
     def __init__(self, n):
         self._n = check_count(n, "n")
-        self._tokens = []
 
     def __enter__(self):
-        self._tokens.append(_local_count.set(self._n))
+        _local_count.set((self._n, _local_count.get()))
         return self
 
     def __exit__(self, *exception):
-        _local_count.reset(self._tokens.pop())
+        _local_count.set(_local_count.get()[1])
 
 
 cdef int threads_for_call(object num_threads) except -1:
-    cdef int count = get_num_threads() if num_threads is None else check_count(num_threads, "num_threads")
-    if fb_is_child or omp_in_parallel():
-        return 1
-    return count
+    return get_num_threads() if num_threads is None else check_count(num_threads, "num_threads")
 
+
+# ---- the loop --------------------------------------------------------------------------------------------------------
 
 # Where the other cores are busy, a team waits for a thread that waits for a core: a whole time slice, a thousand times
 # the work of a call. BLAS threads that spin after a matrix product do that to every call between two products. So when
 # the calling thread has waited longer than it worked, calls take one thread: the next one, and as long as teams come
 # late, four times as many each time. A team that is on time quarters that again. No bit of a result depends on it.
+# These are read and written by the one call that holds a team.
 cdef enum:
     MOST_ALONE = 4096
 cdef double SHORT_WAIT = 200e-6
@@ -141,7 +193,7 @@ cdef int calls_alone = 0  # how many calls still go without a team
 cdef int next_alone = 1   # how many will after the next late one
 
 
-cdef void judge_team(double started, double own_part_done, double all_done) noexcept:
+cdef void judge_team(double started, double own_part_done, double all_done) noexcept nogil:
     global calls_alone, next_alone
     cdef double waited = all_done - own_part_done
     if waited > SHORT_WAIT and waited > own_part_done - started:
@@ -151,41 +203,97 @@ cdef void judge_team(double started, double own_part_done, double all_done) noex
         next_alone = max(next_alone // 4, 1)
 
 
-cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, Partial *total) except -1:
-    """Run every chunk without the GIL, and add what they come to in their order, whichever thread ran them."""
+cdef bint take_team() noexcept:
     global calls_alone
+    if not fb_take_team():
+        return False
+    if calls_alone == 0:
+        return True
+    calls_alone -= 1
+    fb_leave_team()
+    return False
+
+
+# A thread's part of the chunks.
+cdef struct Part:
+    Py_ssize_t next, stop
+    double finished
+
+
+# So long may a call go on before it looks for a signal: for Ctrl-C.
+cdef double DEAF = 0.2
+
+
+cdef void run_part(Run run, const void *call, Partial *partials, Part *part, double until) noexcept nogil:
+    cdef fb_float_state host = fb_float_default()  # each thread has its own
+    while part.next < part.stop:
+        run(call, part.next, &partials[part.next])
+        part.next += 1
+        if part.next < part.stop and fb_about_now() > until:
+            break
+    fb_float_restore(host)
+
+
+cdef bint run_parts(Run run, const void *call, Partial *partials, Part *parts, int count, bint team) noexcept nogil:
+    # Returns whether all is done; else it is time to look for signals.
+    cdef double until = fb_about_now() + DEAF, started
+    cdef int i
+    if team:
+        started = fb_now()
+        for i in prange(count, num_threads=count, schedule="static"):
+            run_part(run, call, partials, &parts[i], until)
+            parts[i].finished = fb_now()
+        judge_team(started, parts[0].finished, fb_now())  # the calling thread's part is the first
+    else:
+        for i in range(count):
+            run_part(run, call, partials, &parts[i], until)
+    for i in range(count):
+        if parts[i].next < parts[i].stop:
+            return False
+    return True
+
+
+cdef void add_up(const Partial *partials, Py_ssize_t chunks, Partial *total) noexcept nogil:
     cdef Py_ssize_t i
-    cdef double started = 0, done = 0
-    cdef Partial *partials = <Partial *>malloc(max(chunks, 1) * sizeof(Partial))
-    if partials == NULL:
-        raise MemoryError
     total.sum.sum = total.sum.lost = 0
     total.count = 0
     total.wrong = -1
-    threads = <int>min(<Py_ssize_t>threads, chunks)
-    if threads > 1 and calls_alone > 0:
-        calls_alone -= 1
-        threads = 1
-    with nogil:
-        if threads > 1:
-            started = omp_get_wtime()
-            for i in prange(chunks, num_threads=threads, schedule="static"):
-                run(call, i, &partials[i])
-                partials[i].finished = omp_get_wtime()
-            done = omp_get_wtime()
-        else:
-            for i in range(chunks):
-                run(call, i, &partials[i])
-        for i in range(chunks):
-            fb_sum_add(&total.sum, partials[i].sum.sum)
-            total.sum.lost += partials[i].sum.lost
-            total.count += partials[i].count
-            if total.wrong < 0:
-                total.wrong = partials[i].wrong
-    if threads > 1:  # the calling thread's part is the first
-        judge_team(started, partials[(chunks + threads - 1) // threads - 1].finished, done)
-    free(partials)
-    return 0
+    for i in range(chunks):
+        fb_sum_add(&total.sum, partials[i].sum.sum)
+        total.sum.lost += partials[i].sum.lost
+        total.count += partials[i].count
+        if total.wrong < 0:
+            total.wrong = partials[i].wrong
+
+
+cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, Partial *total) except -1:
+    """Run every chunk without the GIL, and add what they come to in their order, whichever thread ran them."""
+    cdef int count = <int>max(1, min(<Py_ssize_t>threads, chunks)), i
+    cdef bint has_team = count > 1 and take_team(), team = has_team, done
+    if not team:
+        count = 1
+    cdef Partial *partials = <Partial *>malloc(max(chunks, 1) * sizeof(Partial))
+    cdef Part *parts = <Part *>malloc(count * sizeof(Part))
+    try:
+        if partials == NULL or parts == NULL:
+            raise MemoryError
+        for i in range(count):
+            parts[i].next = chunks * i // count
+            parts[i].stop = chunks * (i + 1) // count
+        while True:
+            with nogil:
+                done = run_parts(run, call, partials, parts, count, team)
+                if done:
+                    add_up(partials, chunks, total)
+            if done:
+                return 0
+            PyErr_CheckSignals()
+            team = team and not fb_is_forked()  # a handler may have
+    finally:
+        free(partials)
+        free(parts)
+        if has_team:
+            fb_leave_team()
 
 
 def show_config(mode="stdout"):
@@ -204,20 +312,24 @@ def show_config(mode="stdout"):
         raise ValueError(f"mode: expected 'stdout' or 'dicts', got {mode!r}")
     from importlib.metadata import version  # here: it takes longer than the import of the package
 
-    cdef object here = _local_count.get()
+    cdef int now = atomic_load(&setting)
+    count, source = get_num_threads(), _SOURCES[now % 8]
+    if _local_count.get() is not None:
+        source = "threads"
+    elif count < now // 8:
+        source = "OpenMP"
+    if fb_is_forked():
+        count, source = 1, "a fork: OpenMP cannot be used after it"
     config = {
         "version": version("fastbce"),
         "simd": _simd_config(),
         "openmp": bool(FB_OPENMP),
-        "threads": {
-            "count": get_num_threads(),
-            "source": default_source if here is None else "threads",
-        },
+        "threads": {"count": count, "source": source},
     }
     if mode == "dicts":
         return config
-    simd, count = config["simd"], config["threads"]
+    simd = config["simd"]
     print(f"fastbce {config['version']}")
     print(f"instruction set: {simd['in_use']} (available: {', '.join(simd['available'])})")
     print(f"OpenMP: {'yes' if config['openmp'] else 'no'}")
-    print(f"threads: {count['count']} (from {count['source']})")
+    print(f"threads: {count} (from {source})")
