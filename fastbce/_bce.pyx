@@ -46,7 +46,15 @@ from fastbce._arrays cimport (
     take,
     transfer,
 )
-from fastbce._threads cimport Partial, Run, run_chunks, threads_for_call
+from fastbce._threads cimport (
+    Partial,
+    Run,
+    fb_float_default,
+    fb_float_restore,
+    fb_float_state,
+    run_chunks,
+    threads_for_call,
+)
 
 cnp.import_array()
 
@@ -293,7 +301,7 @@ cdef int check_not_negative(cnp.ndarray positive) except -1:
     return 0
 
 
-cdef object general_call(Loss kind, Results results, object x_given, object y_given, object sample_weight,
+cdef object checked_call(Loss kind, Results results, object x_given, object y_given, object sample_weight,
                          object pos_weight, object label_smoothing, object where, object eps, object alpha,
                          object gamma, object reduction, object normalizer, object grad_out, object hess_out,
                          object loss_out, object proba_out, object num_threads):
@@ -442,13 +450,29 @@ cdef object any_call(Loss kind, Results results, object x, object y, object samp
                      object label_smoothing, object where, object eps, object reduction, object normalizer, object out,
                      object loss_out, object proba_out, object num_threads):
     cdef object result
-    if (sample_weight is None and pos_weight is None and where is None and eps is None and normalizer is None
-            and loss_out is None and proba_out is None and is_zero(label_smoothing)):
-        result = plain_call(kind, results, x, y, reduction, out, num_threads)
-        if result is not None:
-            return result
-    return general_call(kind, results, x, y, sample_weight, pos_weight, label_smoothing, where, eps, None, None,
-                        reduction, normalizer, out, None, loss_out, proba_out, num_threads)
+    cdef fb_float_state host = fb_float_default()  # first: reading and checking are arithmetic, too
+    try:
+        if (sample_weight is None and pos_weight is None and where is None and eps is None and normalizer is None
+                and loss_out is None and proba_out is None and is_zero(label_smoothing)):
+            result = plain_call(kind, results, x, y, reduction, out, num_threads)
+            if result is not None:
+                return result
+        return checked_call(kind, results, x, y, sample_weight, pos_weight, label_smoothing, where, eps, None, None,
+                            reduction, normalizer, out, None, loss_out, proba_out, num_threads)
+    finally:
+        fb_float_restore(host)
+
+
+cdef object general_call(Loss kind, Results results, object x_given, object y_given, object sample_weight,
+                         object pos_weight, object label_smoothing, object where, object eps, object alpha,
+                         object gamma, object reduction, object normalizer, object grad_out, object hess_out,
+                         object loss_out, object proba_out, object num_threads):
+    cdef fb_float_state host = fb_float_default()
+    try:
+        return checked_call(kind, results, x_given, y_given, sample_weight, pos_weight, label_smoothing, where, eps,
+                            alpha, gamma, reduction, normalizer, grad_out, hess_out, loss_out, proba_out, num_threads)
+    finally:
+        fb_float_restore(host)
 
 
 def bce(probs, targets, *, sample_weight=None, pos_weight=None, label_smoothing=0.0, where=None, eps=None,

@@ -45,7 +45,15 @@ from fastbce._arrays cimport (
     take,
     transfer,
 )
-from fastbce._threads cimport Partial, Run, run_chunks, threads_for_call
+from fastbce._threads cimport (
+    Partial,
+    Run,
+    fb_float_default,
+    fb_float_restore,
+    fb_float_state,
+    run_chunks,
+    threads_for_call,
+)
 
 cnp.import_array()
 
@@ -329,7 +337,7 @@ cdef object plain_call(Results results, cnp.ndarray x, cnp.ndarray y, bint mean,
     return (value, out) if results == VALUE_AND_GRAD else value
 
 
-cdef object general_call(Results results, object x_given, object y_given, object axis_given, object sample_weight,
+cdef object checked_call(Results results, object x_given, object y_given, object axis_given, object sample_weight,
                          object class_weight, object label_smoothing, object ignore_index, object where,
                          object reduction, object normalizer, object grad_out, object hess_out, object loss_out,
                          object proba_out, object num_threads):
@@ -469,13 +477,31 @@ cdef inline bint is_minus_one(object value) noexcept:
 cdef object any_call(Results results, object logits, object targets, object axis, object sample_weight,
                      object class_weight, object label_smoothing, object ignore_index, object where, object reduction,
                      object normalizer, object out, object loss_out, object proba_out, object num_threads):
-    if (sample_weight is None and class_weight is None and ignore_index is None and where is None and normalizer is None
-            and loss_out is None and proba_out is None and is_minus_one(axis) and is_zero(label_smoothing)
-            and type(reduction) is str and (reduction == "mean" or reduction == "sum")
-            and is_plain(logits, targets, out)):
-        return plain_call(results, logits, targets, reduction == "mean", out, num_threads)
-    return general_call(results, logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index,
-                        where, reduction, normalizer, out, None, loss_out, proba_out, num_threads)
+    cdef fb_float_state host = fb_float_default()  # first: reading and checking are arithmetic, too
+    try:
+        if (sample_weight is None and class_weight is None and ignore_index is None and where is None
+                and normalizer is None and loss_out is None and proba_out is None and is_minus_one(axis)
+                and is_zero(label_smoothing)
+                and type(reduction) is str and (reduction == "mean" or reduction == "sum")
+                and is_plain(logits, targets, out)):
+            return plain_call(results, logits, targets, reduction == "mean", out, num_threads)
+        return checked_call(results, logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index,
+                            where, reduction, normalizer, out, None, loss_out, proba_out, num_threads)
+    finally:
+        fb_float_restore(host)
+
+
+cdef object general_call(Results results, object x_given, object y_given, object axis_given, object sample_weight,
+                         object class_weight, object label_smoothing, object ignore_index, object where,
+                         object reduction, object normalizer, object grad_out, object hess_out, object loss_out,
+                         object proba_out, object num_threads):
+    cdef fb_float_state host = fb_float_default()
+    try:
+        return checked_call(results, x_given, y_given, axis_given, sample_weight, class_weight, label_smoothing,
+                            ignore_index, where, reduction, normalizer, grad_out, hess_out, loss_out, proba_out,
+                            num_threads)
+    finally:
+        fb_float_restore(host)
 
 
 def cross_entropy(logits, targets, *, axis=-1, sample_weight=None, class_weight=None, label_smoothing=0.0,
