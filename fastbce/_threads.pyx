@@ -21,7 +21,7 @@ cdef extern from "threads.h" nogil:
     int omp_get_max_threads()
     bint fb_threads_init()
     bint fb_is_forked()
-    bint fb_take_team()
+    int fb_take_team(int most)
     void fb_leave_team()
     double fb_now()
     double fb_about_now()
@@ -203,15 +203,15 @@ cdef void judge_team(double started, double own_part_done, double all_done) noex
         next_alone = max(next_alone // 4, 1)
 
 
-cdef bint take_team() noexcept:
+cdef int take_team(int most) noexcept:
+    # How many threads a call may have that wants that many. If it is more than one, fb_leave_team must follow.
     global calls_alone
-    if not fb_take_team():
-        return False
-    if calls_alone == 0:
-        return True
-    calls_alone -= 1
-    fb_leave_team()
-    return False
+    cdef int count = fb_take_team(most) if most > 1 else 1
+    if count > 1 and calls_alone > 0:
+        calls_alone -= 1
+        count = 1
+        fb_leave_team()
+    return count
 
 
 # A thread's part of the chunks.
@@ -268,10 +268,8 @@ cdef void add_up(const Partial *partials, Py_ssize_t chunks, Partial *total) noe
 
 cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, Partial *total) except -1:
     """Run every chunk without the GIL, and add what they come to in their order, whichever thread ran them."""
-    cdef int count = <int>max(1, min(<Py_ssize_t>threads, chunks)), i
-    cdef bint has_team = count > 1 and take_team(), team = has_team, done
-    if not team:
-        count = 1
+    cdef int count = take_team(<int>min(<Py_ssize_t>threads, chunks)), i
+    cdef bint has_team = count > 1, team = has_team, done
     cdef Partial *partials = <Partial *>malloc(max(chunks, 1) * sizeof(Partial))
     cdef Part *parts = <Part *>malloc(count * sizeof(Part))
     try:

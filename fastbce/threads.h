@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -116,11 +117,12 @@ static int fb_was_forked_before(void)
  * OpenMP region. And few threads have a team: the runtime keeps a team's threads for the one that started them, until
  * that one ends. */
 
-enum { FB_MOST_TEAMS = 2 };
+enum { FB_MOST_TEAMS = 2, FB_MOST_THREADS = 1024 };
 
-static atomic_int fb_running; /* a lock, too: of what judges teams */
+static atomic_int fb_running; /* a lock, too: of fb_most_threads, and of what judges teams */
 static atomic_int fb_teams;
-static pthread_key_t fb_has_team;
+static pthread_key_t fb_has_team; /* the largest team that the thread has had */
+static int fb_most_threads = FB_MOST_THREADS;
 
 static void fb_thread_ends(void *unused)
 {
@@ -133,18 +135,49 @@ static void fb_leave_team(void)
     atomic_store(&fb_running, 0);
 }
 
-static int fb_take_team(void)
+static void *fb_wait_for(void *lock)
 {
-    if (omp_in_parallel() || fb_is_forked() || atomic_exchange(&fb_running, 1))
-        return 0;
-    if (pthread_getspecific(fb_has_team) != NULL)
+    pthread_mutex_lock(lock);
+    pthread_mutex_unlock(lock);
+    return NULL;
+}
+
+/* How many more threads the system starts at the moment, up to `most`. An OpenMP runtime ends the process where it wants
+ * one too many: under a limit of a container, say, or of the address space. */
+static int fb_startable(int most)
+{
+    pthread_t threads[FB_MOST_THREADS];
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    int count = 0;
+    pthread_mutex_lock(&lock);
+    while (count < most && pthread_create(&threads[count], NULL, fb_wait_for, &lock) == 0)
+        count++;
+    pthread_mutex_unlock(&lock);
+    for (int i = 0; i < count; i++)
+        pthread_join(threads[i], NULL);
+    return count;
+}
+
+/* How many threads a call may have that wants `most`. If it is more than one, fb_leave_team must follow. */
+static int fb_take_team(int most)
+{
+    if (!FB_OPENMP || omp_in_parallel() || fb_is_forked() || atomic_exchange(&fb_running, 1))
         return 1;
-    if (atomic_load(&fb_teams) < FB_MOST_TEAMS && pthread_setspecific(fb_has_team, &fb_teams) == 0) {
-        atomic_fetch_add(&fb_teams, 1);
-        return 1;
+    const int before = (int)(intptr_t)pthread_getspecific(fb_has_team);
+    most = most < fb_most_threads ? most : fb_most_threads;
+    if (before == 0 && atomic_load(&fb_teams) == FB_MOST_TEAMS)
+        most = 1;
+    else if (most > before && fb_startable(most - 1) < most - 1)
+        most = fb_most_threads = fb_startable(most - 1) / 2 + 1; /* not to the very limit */
+    if (most > before && most > 1) {
+        if (pthread_setspecific(fb_has_team, (void *)(intptr_t)most) != 0)
+            most = 1;
+        else if (before == 0)
+            atomic_fetch_add(&fb_teams, 1);
     }
-    fb_leave_team();
-    return 0;
+    if (most == 1)
+        fb_leave_team();
+    return most;
 }
 
 /* ---- time, in seconds ------------------------------------------------------------------------------------------- */

@@ -195,6 +195,20 @@ def test_serial_within_a_region(library, levels, own):
     assert words(code, library, OMP_MAX_ACTIVE_LEVELS=levels) == [str(own)]
 
 
+@counted
+def test_threads_that_cannot_be_started():
+    """OpenMP's runtime would end the process. What room there is is used in part."""
+    code = """
+    import resource
+    room = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize() + 100 * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (room, room))  # a thread takes 8 MiB of it
+    for _ in range(3):
+        call(num_threads=37)
+    print(1 < count() < 20)
+    """
+    assert words(code) == ["True"]
+
+
 # --- many threads -------------------------------------------------------------------------------------------
 
 
