@@ -227,9 +227,11 @@ GOOD = (
     "fb.bce_value_and_grad(p, y)", "fb.bce_with_logits_value_and_grad(x, y, out=out)",
     "fb.sigmoid_focal_loss_value_and_grad(x, y)", "fb.cross_entropy_value_and_grad(x, labels)",
     "fb.bce_with_logits_grad_hess(x, y)", "fb.cross_entropy_grad_hess(x, y)",
-    "fb.bce_with_logits(large, large, num_threads=2)", "fb.cross_entropy(large[:, None], whole)",
+    "fb.bce_with_logits(medium, medium)", "fb.bce_with_logits(large, large, num_threads=2)",
+    "fb.cross_entropy(large[:, None], whole)",
 )
-names = {"large": np.zeros(70_000, np.float32), "whole": np.zeros(70_000, int)}
+medium, large, whole = np.zeros(5_000, np.float32), np.zeros(70_000, np.float32), np.zeros(70_000, int)
+names = {"medium": medium, "large": large, "whole": whole}
 exec(re.search(r"```python\\n(.*?)```", PAGE, re.DOTALL)[1], names)
 with contextlib.suppress(ImportError):
     import torch
