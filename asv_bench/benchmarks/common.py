@@ -1,5 +1,6 @@
-"""What the benchmarks share: parameters, inputs, and how a short call is timed."""
+"""What the benchmarks share: parameters, inputs, base classes, and how a short call is timed."""
 
+import abc
 import functools
 import math
 import time
@@ -20,10 +21,6 @@ SHAPES = ("32x2", "128x10", "4096x10", "4096x1000")  # samples x classes
 cached = functools.lru_cache(maxsize=None)
 
 
-def parse_shape(shape):
-    return tuple(map(int, shape.split("x")))
-
-
 @cached
 def binary_logits(dtype, size):
     """Logits, and hard targets of the same dtype."""
@@ -40,8 +37,8 @@ def binary_probs(dtype, size):
 
 @cached
 def class_logits(dtype, shape):
-    """Logits of shape (samples, classes), and class labels."""
-    samples, classes = parse_shape(shape)
+    """Logits of a shape such as "128x10", samples x classes, and class labels."""
+    samples, classes = map(int, shape.split("x"))
     rng = np.random.default_rng(0)
     logits = (rng.standard_normal((samples, classes)) * 3).astype(dtype)
     return logits, rng.integers(0, classes, samples)
@@ -63,10 +60,87 @@ class Timed:
         self.timer = lambda: time.perf_counter() / count
 
 
-def best_times(functions, rounds=9, seconds=0.004):
+class Times(Timed, abc.ABC):
+    """The times of one loss, `function`, and of its gradient.
+
+    Abstract, so that asv measures its subclasses only.
+    """
+
+    function: str
+    params = (IMPLEMENTATIONS, DTYPES, SIZES)
+    param_names = ("implementation", "dtype", "size")
+
+    @staticmethod
+    @abc.abstractmethod
+    def inputs(dtype, size):
+        """What the loss is called with."""
+
+    def setup(self, implementation, dtype, size):
+        self.library = LIBRARIES[implementation]
+        self.x, self.y = self.inputs(dtype, size)
+        self.grad, self.hess = np.empty_like(self.x), np.empty_like(self.x)
+        self.many_calls(self.x.size)
+
+    def time_loss(self, *params):
+        call, x, y = getattr(self.library, self.function), self.x, self.y
+        for _ in self.calls:
+            call(x, y)
+
+    def time_value_and_grad(self, *params):
+        call, x, y, grad = getattr(self.library, self.function + "_value_and_grad"), self.x, self.y, self.grad
+        for _ in self.calls:
+            call(x, y, out=grad)
+
+
+class TimesWithHessian(Times):
+    def time_grad_hess(self, *params):
+        call, x, y = getattr(self.library, self.function + "_grad_hess"), self.x, self.y
+        grad, hess = self.grad, self.hess
+        for _ in self.calls:
+            call(x, y, grad_out=grad, hess_out=hess)
+
+
+class Ratios(abc.ABC):
+    """The speed of one loss on one thread beside NumPy's, both measured in turn in one process.
+
+    One thread is what NumPy takes, and waits for no other where other work keeps the cores busy. Measured
+    twice, because for asv more of anything is worse: the speed-up is for people, its inverse for
+    `make bench-compare`.
+    """
+
+    function: str
+    params = (("value_and_grad",), DTYPES, SIZES)
+    param_names = ("result", "dtype", "size")
+
+    @staticmethod
+    @abc.abstractmethod
+    def inputs(dtype, size):
+        """What the loss is called with."""
+
+    def ratio(self, result, dtype, size):
+        """How many times longer NumPy takes."""
+        x, y = self.inputs(dtype, size)
+        names = ("out",) if result == "value_and_grad" else ("grad_out", "hess_out")
+        outputs = {name: np.empty_like(x) for name in names}
+        calls = [getattr(library, f"{self.function}_{result}") for library in LIBRARIES.values()]
+        with fastbce.threads(1):
+            ours, numpys = best_times([functools.partial(call, x, y, **outputs) for call in calls])
+        return numpys / ours
+
+    def track_speedup_vs_numpy(self, *params):
+        return round(self.ratio(*params), 3)
+
+    def track_time_vs_numpy(self, *params):
+        return round(1 / self.ratio(*params), 6)
+
+    track_speedup_vs_numpy.unit = track_time_vs_numpy.unit = "x"
+
+
+def best_times(functions, seconds=0.004, patience=15, limit=20.0):
     """The best time of one call of each function, over rounds that take the functions in turn.
 
-    Whatever else the machine does hits all of them alike, so their ratio is steadier than their times.
+    Whatever else the machine does hits all of them alike, so their ratio is steadier than their times. The
+    rounds end when as many as `patience` in a row have found nothing faster, or after `limit` seconds.
     """
     loops, best = [], [math.inf] * len(functions)
     for function in functions:
@@ -74,18 +148,17 @@ def best_times(functions, rounds=9, seconds=0.004):
         start = time.perf_counter()
         function()
         loops.append(max(1, int(seconds / (time.perf_counter() - start))))
-    for _ in range(rounds):
+    end, waited = time.perf_counter() + limit, 0
+    while waited < patience and time.perf_counter() < end:
+        waited += 1
         for i, function in enumerate(functions):
             time.sleep(0.001)  # idle threads of the last call stop spinning
             function()
             start = time.perf_counter()
             for _ in range(loops[i]):
                 function()
-            best[i] = min(best[i], (time.perf_counter() - start) / loops[i])
+            seconds_of_one = (time.perf_counter() - start) / loops[i]
+            if seconds_of_one < 0.99 * best[i]:
+                waited = 0
+            best[i] = min(best[i], seconds_of_one)
     return best
-
-
-def speedup_vs_numpy(call):
-    """How many times faster `call(library)` is with fastbce than with the NumPy baseline, in this process."""
-    ours, numpys = best_times([functools.partial(call, fastbce), functools.partial(call, numpy_baseline)])
-    return round(numpys / ours, 3)

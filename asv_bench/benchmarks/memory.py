@@ -22,6 +22,9 @@ class Memory:
     def peakmem_bce_with_logits_value_and_grad(self, implementation, dtype, targets):
         self.library.bce_with_logits_value_and_grad(self.inputs, self.targets, out=self.grad)
 
+    def peakmem_sigmoid_focal_loss_value_and_grad(self, implementation, dtype, targets):
+        self.library.sigmoid_focal_loss_value_and_grad(self.inputs, self.targets, out=self.grad)
+
     def peakmem_bce_value_and_grad(self, implementation, dtype, targets):
         self.library.bce_value_and_grad(self.inputs, self.targets, out=self.grad)
 

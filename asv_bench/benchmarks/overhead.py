@@ -4,48 +4,33 @@ import numpy as np
 
 from . import common
 
+INPUTS = {
+    "bce": common.binary_probs,
+    "bce_with_logits": common.binary_logits,
+    "sigmoid_focal_loss": common.binary_logits,
+    "cross_entropy": common.class_logits,
+}
+
 
 class Overhead(common.Timed):
-    params = (common.IMPLEMENTATIONS,)
-    param_names = ("implementation",)
+    params = (common.IMPLEMENTATIONS, tuple(INPUTS))
+    param_names = ("implementation", "loss")
 
-    def setup(self, implementation):
+    def setup(self, implementation, loss):
         self.library = common.LIBRARIES[implementation]
-        self.logits, self.targets = common.binary_logits("float32", 1)
-        self.probs, _ = common.binary_probs("float32", 1)
-        self.class_logits, self.labels = common.class_logits("float32", "1x2")
-        self.grad, self.class_grad = np.empty_like(self.logits), np.empty_like(self.class_logits)
+        self.x, self.y = INPUTS[loss]("float32", "1x2" if loss == "cross_entropy" else 1)
+        self.grad = np.empty_like(self.x)
         self.many_calls(1)
 
-    def time_bce(self, implementation):
-        library, probs, targets = self.library, self.probs, self.targets
+    def time_loss(self, implementation, loss):
+        call, x, y = getattr(self.library, loss), self.x, self.y
         for _ in self.calls:
-            library.bce(probs, targets)
+            call(x, y)
 
-    def time_bce_value_and_grad(self, implementation):
-        library, probs, targets, grad = self.library, self.probs, self.targets, self.grad
+    def time_value_and_grad(self, implementation, loss):
+        call, x, y, grad = getattr(self.library, loss + "_value_and_grad"), self.x, self.y, self.grad
         for _ in self.calls:
-            library.bce_value_and_grad(probs, targets, out=grad)
-
-    def time_bce_with_logits(self, implementation):
-        library, logits, targets = self.library, self.logits, self.targets
-        for _ in self.calls:
-            library.bce_with_logits(logits, targets)
-
-    def time_bce_with_logits_value_and_grad(self, implementation):
-        library, logits, targets, grad = self.library, self.logits, self.targets, self.grad
-        for _ in self.calls:
-            library.bce_with_logits_value_and_grad(logits, targets, out=grad)
-
-    def time_cross_entropy(self, implementation):
-        library, logits, labels = self.library, self.class_logits, self.labels
-        for _ in self.calls:
-            library.cross_entropy(logits, labels)
-
-    def time_cross_entropy_value_and_grad(self, implementation):
-        library, logits, labels, grad = self.library, self.class_logits, self.labels, self.class_grad
-        for _ in self.calls:
-            library.cross_entropy_value_and_grad(logits, labels, out=grad)
+            call(x, y, out=grad)
 
 
 class Yardstick(common.Timed):
