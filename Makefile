@@ -8,6 +8,11 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WITHIN := PATH="$(CURDIR)/$(BIN):$$PATH"
 ASV    := $(WITHIN) asv --config asv_bench/asv.conf.json
 
+# Both commits are measured, each beside NumPy, on one thread. Left out are arrays larger than the caches: the memory
+# is shared with whatever else runs, and ratios there move by more than 15 %.
+RATIOS  := track_time_vs_numpy\((?!.*(4000000|4096x1000))
+COMPARE  = $(ASV) continuous --factor 1.15 --bench '$(or $(BENCH),$(RATIOS))' '$(BASE)' HEAD
+
 CYTHON_FILES := $(wildcard fastbce/*.pyx fastbce/*.pxd)
 C_FILES      := $(wildcard fastbce/*.h fastbce/simd/*.c fastbce/simd/*.h)
 C_TESTS      := $(wildcard tests/*.c)
@@ -16,7 +21,7 @@ C_TESTS      := $(wildcard tests/*.c)
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help demo test test-all test-peers hashes lint format bench bench-check build clean
+.PHONY: help demo test test-all test-peers hashes lint format bench bench-compare bench-check build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -49,9 +54,12 @@ format: $(VENV)/.group-lint ## rewrite Python and C in the project's style
 	$(BIN)/ruff format
 	$(BIN)/clang-format -i $(C_FILES) $(C_TESTS)
 
-bench: $(VENV)/.group-bench ## measure the last commit with asv, one round (BENCH=regex to choose)
-	@grep -qs "\"$$(uname -n)\":" ~/.asv-machine.json || $(ASV) machine --yes
+bench: $(VENV)/.asv ## measure the last commit with asv, one round (BENCH=regex to choose)
 	$(ASV) run --attribute rounds=1 $(if $(BENCH),--bench '$(BENCH)') HEAD
+
+bench-compare: $(VENV)/.asv ## fail if the last commit is slower than BASE=revision, beside NumPy, by over 15 %
+	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=revision" >&2; exit 2; }
+	$(COMPARE) || { echo "Once more: only what is slower twice fails."; $(COMPARE); }
 
 bench-check: $(VENV)/.built $(VENV)/.group-bench ## import and check the benchmarks without running them
 	$(ASV) check --environment existing:$(CURDIR)/$(BIN)/python
@@ -88,6 +96,11 @@ $(VENV)/.pip:
 $(VENV)/.group-%: pyproject.toml $(VENV)/.pip
 	@echo "installing the dependency group '$*' into $(VENV)"
 	@$(PIP) install --group $*
+	@touch $@
+
+# asv keeps what it knows of this machine in the home directory.
+$(VENV)/.asv: $(VENV)/.group-bench
+	@grep -qs "\"$$(uname -n)\":" ~/.asv-machine.json || $(ASV) machine --yes
 	@touch $@
 
 $(VENV)/.built: setup.py pyproject.toml $(CYTHON_FILES) $(C_FILES) $(VENV)/.group-build
