@@ -24,7 +24,7 @@ C_TESTS      := $(wildcard tests/*.c)
 .PHONY: help demo test test-all test-peers hashes lint format bench bench-compare bench-check build clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.built $(VENV)/.group-demo ## train on flights, tumours and digits; prints a table, writes demo.png
 	$(BIN)/python examples/demo.py

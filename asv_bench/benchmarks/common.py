@@ -119,6 +119,7 @@ class Ratios(abc.ABC):
 
     def ratio(self, result, dtype, size):
         """How many times longer NumPy takes."""
+        keep_freed_memory()
         x, y = self.inputs(dtype, size)
         names = ("out",) if result == "value_and_grad" else ("grad_out", "hess_out")
         outputs = {name: np.empty_like(x) for name in names}
@@ -134,6 +135,16 @@ class Ratios(abc.ABC):
         return round(1 / self.ratio(*params), 6)
 
     track_speedup_vs_numpy.unit = track_time_vs_numpy.unit = "x"
+
+
+def keep_freed_memory():
+    """Have the C library keep arrays of up to 32 MB when they are freed.
+
+    By default it gives some back to the system, depending on what came before. NumPy's temporaries then cost
+    a page fault for each 4 kB, or do not: twice the time in one process, not in the next. glibc keeps what is
+    no larger than the largest array freed so far.
+    """
+    np.empty(32_000_000, np.uint8)
 
 
 def best_times(functions, seconds=0.004, patience=15, limit=20.0):
