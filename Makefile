@@ -59,7 +59,7 @@ bench: $(VENV)/.asv ## measure the last commit with asv, one round (BENCH=regex 
 
 bench-compare: $(VENV)/.asv ## fail if the last commit is slower than BASE=revision, beside NumPy, by over 15 %
 	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=revision" >&2; exit 2; }
-	$(COMPARE) || { echo "Once more: only what is slower twice fails."; $(COMPARE); }
+	@$(COMPARE) || { echo "Once more: only what is slower twice fails."; $(COMPARE); }
 
 bench-check: $(VENV)/.built $(VENV)/.group-bench ## import and check the benchmarks without running them
 	$(ASV) check --environment existing:$(CURDIR)/$(BIN)/python
