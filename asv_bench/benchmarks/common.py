@@ -147,29 +147,29 @@ def keep_freed_memory():
     np.empty(32_000_000, np.uint8)
 
 
-def best_times(functions, seconds=0.004, patience=15, limit=20.0):
+def best_times(functions, seconds=0.002, patience=30, limit=20.0):
     """The best time of one call of each function, over rounds that take the functions in turn.
 
-    Whatever else the machine does hits all of them alike, so their ratio is steadier than their times. The
-    rounds end when as many as `patience` in a row have found nothing faster, or after `limit` seconds.
+    Time is the processor's that this thread was given, so waiting for a core does not count, and whatever else
+    the machine does to its caches hits all alike. The rounds end when `patience` of them in a row have found
+    nothing faster, or after `limit` seconds.
     """
+    now = time.thread_time
     loops, best = [], [math.inf] * len(functions)
     for function in functions:
         function()
-        start = time.perf_counter()
+        start = now()
         function()
-        loops.append(max(1, int(seconds / (time.perf_counter() - start))))
-    end, waited = time.perf_counter() + limit, 0
-    while waited < patience and time.perf_counter() < end:
+        loops.append(max(1, int(seconds / (now() - start))))
+    end, waited = now() + limit, 0
+    while waited < patience and now() < end:
         waited += 1
         for i, function in enumerate(functions):
-            time.sleep(0.001)  # idle threads of the last call stop spinning
-            function()
-            start = time.perf_counter()
+            start = now()
             for _ in range(loops[i]):
                 function()
-            seconds_of_one = (time.perf_counter() - start) / loops[i]
-            if seconds_of_one < 0.99 * best[i]:
+            time_of_one = (now() - start) / loops[i]
+            if time_of_one < 0.99 * best[i]:
                 waited = 0
-            best[i] = min(best[i], seconds_of_one)
+            best[i] = min(best[i], time_of_one)
     return best
