@@ -150,7 +150,7 @@ def keep_freed_memory():
 def best_times(functions, seconds=0.002, patience=30, limit=20.0):
     """The best time of one call of each function, over rounds that take the functions in turn.
 
-    Time is the processor's that this thread was given, so waiting for a core does not count, and whatever else
+    Time is the time this thread had a core, so waiting for one does not count, and whatever else
     the machine does to its caches hits all alike. The rounds end when `patience` of them in a row have found
     nothing faster, or after `limit` seconds.
     """

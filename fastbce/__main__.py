@@ -1,0 +1,105 @@
+"""The command line: `python -m fastbce`."""
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+import fastbce as fb
+from fastbce import _bench
+
+
+def _losses(text: str) -> list[str]:
+    chosen = text.split(",")
+    for name in chosen:
+        if name not in _bench.LOSSES:
+            raise argparse.ArgumentTypeError(f"expected some of {','.join(_bench.LOSSES)}, got {name!r}")
+    return chosen
+
+
+def _peers(text: str) -> list[str]:
+    installed, chosen = _bench.installed_peers(), text.split(",")
+    for name in chosen:
+        if name not in installed:
+            reason = (
+                "is not installed" if name in _bench.PEERS else "is no library that fastbce is compared with"
+            )
+            raise argparse.ArgumentTypeError(f"{name!r} {reason}; available here: {','.join(installed)}")
+    return chosen
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
+    return int(text)
+
+
+def _sizes(text: str) -> list[int]:
+    return sorted({_at_least_one(size) for size in text.split(",")})
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m fastbce", description="Cross-entropy losses with gradients over NumPy arrays."
+    )
+    parser.add_argument("--version", action="version", version=f"fastbce {fb.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command")
+    commands.add_parser("config", help="print what fastbce uses on this machine")
+    bench = commands.add_parser(
+        "bench",
+        help="compare its speed with that of other libraries",
+        description="Time loss and gradient of the same arrays with fastbce and with every other library that"
+        " is installed, all in turn, and print the best time of each.",
+    )
+    bench.add_argument(
+        "--peers", type=_peers, metavar="NAME,...",
+        help=f"what to compare with, of {', '.join(_bench.PEERS)} (default: all that are installed, but not"
+        " torch.compile, which takes long to compile)",
+    )  # fmt: skip
+    bench.add_argument(
+        "--loss", type=_losses, default=list(_bench.LOSSES), metavar="NAME,...",
+        help=f"of {', '.join(_bench.LOSSES)} (default: all)",
+    )  # fmt: skip
+    bench.add_argument(
+        "--dtype", choices=["float32", "float64"], default="float32", help="(default: float32)"
+    )
+    bench.add_argument(
+        "--sizes", type=_sizes, default=[32, 1_000, 10_000, 100_000, 1_000_000, 4_000_000], metavar="N,...",
+        help="numbers of logits or probabilities (default: 32 to 4,000,000)",
+    )  # fmt: skip
+    bench.add_argument(
+        "--classes", type=_at_least_one, default=10, metavar="N", help="of cross_entropy (default: 10)"
+    )
+    bench.add_argument(
+        "--threads", type=_at_least_one, default=fb.get_num_threads(), metavar="N",
+        help="how many threads each library may use (default: %(default)s)",
+    )  # fmt: skip
+    bench.add_argument(
+        "--seconds", type=float, default=45.0, metavar="S",
+        help="how long to measure in all; imports and compilers come on top (default: 45)",
+    )  # fmt: skip
+    bench.add_argument("--plot", type=Path, metavar="FILE.png", help="draw time per element against size")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="write all times, in seconds")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command."""
+    parser = _parser()
+    args = parser.parse_args(arguments)
+    if args.command == "config":
+        fb.show_config()
+    elif args.command == "bench":
+        missing = [
+            name
+            for name in ["rich"] + ["matplotlib"] * bool(args.plot)
+            if importlib.util.find_spec(name) is None
+        ]
+        if missing:
+            parser.error(f"bench needs {' and '.join(missing)}: pip install 'fastbce[bench]'")
+        _bench.run(args)
+    else:
+        parser.print_help()
+
+
+if __name__ == "__main__":
+    main()
