@@ -8,6 +8,11 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 WITHIN := PATH="$(CURDIR)/$(BIN):$$PATH"
 ASV    := $(WITHIN) asv --config asv_bench/asv.conf.json
 
+# What asv's pages are drawn with, as they name it; they would load it from elsewhere.
+PAGE_LIBRARIES := jquery@3.3.1 flot@0.8.3 flot-orderbars@1.0.0 stupid-table-plugin@1.1.3 blueimp-md5@2.19.0 \
+                  bootstrap@3.1.1
+N ?= 3
+
 # Both commits are measured, each beside NumPy, on one thread. Left out are arrays larger than the caches: the memory
 # is shared with whatever else runs, and ratios there move by more than 15 %.
 RATIOS  := track_time_vs_numpy\((?!.*(4000000|4096x1000))
@@ -21,7 +26,7 @@ C_TESTS      := $(wildcard tests/*.c)
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help demo test test-all test-peers hashes lint format bench bench-compare bench-check build clean
+.PHONY: help demo test test-all test-peers hashes lint format bench bench-compare bench-check dashboard build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -29,10 +34,10 @@ help: ## list the targets
 demo: $(VENV)/.built $(VENV)/.group-demo ## train on flights, tumours and digits; prints a table, writes demo.png
 	$(BIN)/python examples/demo.py
 
-test: $(VENV)/.built $(VENV)/.group-test ## run the tests (ARGS="-k name" to choose)
+test: $(VENV)/.built $(VENV)/.group-test $(VENV)/.dashboard ## run the tests (ARGS="-k name" to choose)
 	$(BIN)/python -m pytest $(ARGS)
 
-test-all: $(VENV)/.built $(VENV)/.group-test ## run the slow tests too
+test-all: $(VENV)/.built $(VENV)/.group-test $(VENV)/.dashboard ## run the slow tests too
 	$(BIN)/python -m pytest -m "" $(ARGS)
 
 test-peers: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-peers ## install torch, jax, ... and compare with them too
@@ -60,6 +65,12 @@ bench: $(VENV)/.asv ## measure the last commit with asv, one round (BENCH=regex 
 bench-compare: $(VENV)/.asv ## fail if the last commit is slower than BASE=revision, beside NumPy, by over 15 %
 	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=revision" >&2; exit 2; }
 	@$(COMPARE) || { echo "Once more: only what is slower twice fails."; $(COMPARE); }
+
+dashboard: $(VENV)/.asv $(VENV)/.dashboard ## measure the last N=3 commits of main that were not yet; publish all as HTML
+	$(ASV) run --skip-existing --attribute rounds=1 $(if $(BENCH),--bench '$(BENCH)') main~$(N)..main
+	$(ASV) publish
+	$(BIN)/python tools/offline_dashboard.py .asv/html $(VENV)/dashboard
+	@echo "To open it: $(BIN)/python -m http.server --directory .asv/html 8000, and http://127.0.0.1:8000/ in a browser."
 
 bench-check: $(VENV)/.built $(VENV)/.group-bench ## import and check the benchmarks without running them
 	$(ASV) check --environment existing:$(CURDIR)/$(BIN)/python
@@ -102,6 +113,11 @@ $(VENV)/.group-%: pyproject.toml $(VENV)/.pip
 $(VENV)/.asv: $(VENV)/.group-bench
 	@grep -qs "\"$$(uname -n)\":" ~/.asv-machine.json || $(ASV) machine --yes
 	@touch $@
+
+# Without npm, or without a network, the dashboard loads its libraries from elsewhere, and its test is skipped.
+$(VENV)/.dashboard: $(VENV)/.pip
+	@if npm install --silent --no-audit --no-fund --prefix $(VENV)/dashboard $(PAGE_LIBRARIES) 2>/dev/null; then touch $@; \
+	else echo "no npm, or no network: the dashboard cannot be tested, nor opened offline"; fi
 
 $(VENV)/.built: setup.py pyproject.toml $(CYTHON_FILES) $(C_FILES) $(VENV)/.group-build
 	@echo "building fastbce"
