@@ -1,4 +1,4 @@
-"""The pages that `make dashboard` publishes show fastbce and NumPy as two lines of one graph, in a browser."""
+"""What `make dashboard` publishes shows fastbce and NumPy as two lines of one graph, in a browser."""
 
 import html
 import json
@@ -39,7 +39,7 @@ function pixels(context, colour) {{
   const data = context.getImageData(0, 0, context.canvas.width, context.canvas.height).data;
   let count = 0;
   for (let i = 0; i < data.length; i += 4)
-    count += data[i] == r && data[i + 1] == g && data[i + 2] == b && data[i + 3] == 255;
+    count += Math.abs(data[i] - r) + Math.abs(data[i + 1] - g) + Math.abs(data[i + 2] - b) < 60;
   return count;
 }}
 setInterval(() => {{
@@ -127,4 +127,4 @@ def test_a_browser_draws_both_lines(published, address, tmp_path):
     for line in lines.values():
         assert len(line["points"]) == 2, "one for each commit"
         assert all(1e-8 < seconds < 0.1 for _, seconds in line["points"])
-        assert line["pixels"] > 100
+        assert line["pixels"] > 200
