@@ -50,7 +50,7 @@ lint: $(VENV)/.built $(VENV)/.group-lint ## check style and types: Python, stubs
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest --concise --allowlist .ci/stubtest_allowlist.txt --ignore-unused-allowlist fastbce
+	$(BIN)/python -m mypy.stubtest --concise --mypy-config-file pyproject.toml --allowlist .ci/stubtest_allowlist.txt --ignore-unused-allowlist fastbce
 	$(WITHIN) cython-lint $(CYTHON_FILES)
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES) $(C_TESTS)
 
