@@ -117,12 +117,18 @@ def _converted(value, name):
         raise TypeError(f"{name}: expected an array, got {type(value).__name__}: {error}") from error
 
 
+# No memory holds more, but a stride of 0 can: so that no count and no size overflows.
+cdef Py_ssize_t MOST_ELEMENTS = <Py_ssize_t>1 << 48
+
+
 cdef cnp.ndarray as_array(object value, str name):
     global bfloat16_number
     cdef cnp.ndarray array = value if cnp.PyArray_CheckExact(value) else _converted(value, name)
     if (cnp.PyArray_TYPE(array) > FB_NPY_HALF and bfloat16_number < 0
             and array.dtype.type is getattr(sys.modules.get("ml_dtypes"), "bfloat16", None)):
         bfloat16_number = cnp.PyArray_TYPE(array)
+    if cnp.PyArray_SIZE(array) > MOST_ELEMENTS:
+        raise ValueError(f"{name}: expected at most 2**48 elements, got shape {(<object>array).shape}")
     return array
 
 

@@ -289,12 +289,11 @@ cdef int check_range(const Call *call, object x, object y) except -1:
 
 cdef int check_not_negative(cnp.ndarray positive) except -1:
     # NaN is not negative, and gives NaN.
-    cdef Py_ssize_t index
     if cnp.PyArray_NDIM(positive) == 0:
         if float(positive) < 0:
             raise ValueError(f"pos_weight: expected numbers that are not negative, got {positive!s}")
     elif cnp.PyArray_SIZE(positive) > 0 and np.fmin.reduce(positive, axis=None) < 0:
-        index = np.flatnonzero(positive < 0)[0]
+        index = int(np.argmax(positive < 0))  # 0 if another thread has changed it meanwhile
         where = position(index, (<object>positive).shape)
         raise ValueError(f"pos_weight: expected numbers that are not negative, got {positive[where]!s} "
                          f"at position {where}")
@@ -322,9 +321,9 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
     if sample_weight is not None:
         weight = broadcast(as_values(sample_weight, "sample_weight"), "sample_weight", shape, x_name)
     if pos_weight is not None:
-        positive = as_values(pos_weight, "pos_weight")
-        check_not_negative(positive)
-        positive = broadcast(positive, "pos_weight", shape, x_name)
+        given = as_values(pos_weight, "pos_weight")
+        positive = broadcast(given, "pos_weight", shape, x_name)
+        check_not_negative(given)
     if where is not None:
         mask = broadcast(as_mask(where), "where", shape, x_name)
 
