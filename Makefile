@@ -26,7 +26,7 @@ C_TESTS      := $(wildcard tests/*.c)
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help demo test test-all test-peers hashes lint format bench bench-compare bench-check dashboard build clean
+.PHONY: help demo test test-all test-peers test-asan hashes lint format bench bench-compare bench-check dashboard build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ test-all: $(VENV)/.built $(VENV)/.group-test $(VENV)/.dashboard ## run the slow 
 
 test-peers: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-peers ## install torch, jax, ... and compare with them too
 	$(BIN)/python -m pytest $(ARGS)
+
+test-asan: build/asan/.built $(VENV)/.built $(VENV)/.group-test ## run the tests under AddressSanitizer and UBSan
+	$(ASAN) PYTHONPATH=$(CURDIR)/build/asan/lib $(BIN)/python -P -m pytest --ignore=tests/test_vectorised.py $(ARGS)
 
 hashes: $(VENV)/.built $(VENV)/.group-test ## rewrite tests/kernel_hashes.txt, after a change that is meant to move bits
 	$(BIN)/python tests/test_kernel_hashes.py --update
@@ -118,6 +121,18 @@ $(VENV)/.asv: $(VENV)/.group-bench
 $(VENV)/.dashboard: $(VENV)/.pip
 	@if npm install --silent --no-audit --no-fund --prefix $(VENV)/dashboard $(PAGE_LIBRARIES) 2>/dev/null; then touch $@; \
 	else echo "no npm, or no network: the dashboard cannot be tested, nor opened offline"; fi
+
+# Another build, beside the usual one, as two variables of setup.py say.
+BUILD_asan := FASTBCE_SANITIZE=address,undefined
+
+build/%/.built: setup.py pyproject.toml $(CYTHON_FILES) $(C_FILES) $(wildcard fastbce/*.py) $(VENV)/.group-build
+	@echo "building fastbce into $(@D)"
+	@$(BUILD_$*) $(BIN)/python -W ignore setup.py --quiet build --build-base $(@D) --build-lib $(@D)/lib
+	@touch $@
+
+# Python itself leaves memory to the system when it ends. Its small blocks come from malloc, so that they are watched, too.
+ASAN := ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
+        LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) PYTHONMALLOC=malloc
 
 $(VENV)/.built: setup.py pyproject.toml $(CYTHON_FILES) $(C_FILES) $(VENV)/.group-build
 	@echo "building fastbce"

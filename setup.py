@@ -2,6 +2,9 @@
 
 No instruction-set flag appears here: the files fastbce/simd/isa_*.c each open their own, and which one runs
 is decided when the package is imported.
+
+Two environment variables are for tests: FASTBCE_SANITIZE=address,undefined (or thread, ...) builds with those
+sanitizers, FASTBCE_OPENMP=0 without OpenMP.
 """
 
 import glob
@@ -21,11 +24,23 @@ FLAGS = ["-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "
 
 KERNELS = ["dispatch", "labels", "isa_generic", "isa_avx2", "isa_avx512", "isa_neon"]
 
+SANITIZE = os.environ.get("FASTBCE_SANITIZE", "")
+# A report ends the process. Overflow counts, which Python's own flags would define (-fwrapv).
+SANITIZE_FLAGS = [
+    "-g",
+    "-fno-omit-frame-pointer",
+    f"-fsanitize={SANITIZE}",
+    "-fno-sanitize-recover=all",
+    "-fno-wrapv",
+]
+
 OPENMP_PROGRAM = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
 
 
 def openmp_flags(compiler):
     """Return the flags (compile, link) with which this compiler builds and links OpenMP, or none."""
+    if os.environ.get("FASTBCE_OPENMP") == "0":
+        return [], []
     candidates = [(["-fopenmp"], ["-fopenmp"])]
     if sys.platform == "darwin":
         candidates.append((["-Xpreprocessor", "-fopenmp"], ["-lomp"]))
@@ -48,7 +63,9 @@ class BuildExt(build_ext):
     def build_extensions(self):
         compile_flags, link_flags = openmp_flags(self.compiler)
         if not compile_flags:
-            print("fastbce: this compiler has no OpenMP; everything will run on one thread", file=sys.stderr)
+            print("fastbce: built without OpenMP; everything will run on one thread", file=sys.stderr)
+        if SANITIZE:
+            compile_flags, link_flags = compile_flags + SANITIZE_FLAGS, link_flags + SANITIZE_FLAGS
         for extension in self.extensions:
             extension.extra_compile_args = FLAGS + compile_flags
             extension.extra_link_args = link_flags
