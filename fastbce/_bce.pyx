@@ -292,12 +292,14 @@ cdef int check_not_negative(cnp.ndarray positive) except -1:
     if cnp.PyArray_NDIM(positive) == 0:
         if float(positive) < 0:
             raise ValueError(f"pos_weight: expected numbers that are not negative, got {positive!s}")
-    elif cnp.PyArray_SIZE(positive) > 0 and np.fmin.reduce(positive, axis=None) < 0:
+        return 0
+    with np.errstate(invalid="ignore"):  # a signalling NaN is no reason for a warning
+        if cnp.PyArray_SIZE(positive) == 0 or not np.fmin.reduce(positive, axis=None) < 0:
+            return 0
         index = int(np.argmax(positive < 0))  # 0 if another thread has changed it meanwhile
-        where = position(index, (<object>positive).shape)
-        raise ValueError(f"pos_weight: expected numbers that are not negative, got {positive[where]!s} "
-                         f"at position {where}")
-    return 0
+    where = position(index, (<object>positive).shape)
+    raise ValueError(f"pos_weight: expected numbers that are not negative, got {positive[where]!s} "
+                     f"at position {where}")
 
 
 cdef object checked_call(Loss kind, Results results, object x_given, object y_given, object sample_weight,

@@ -14,6 +14,7 @@ from fastbce._arrays cimport (
     FB_BLOCK,
     FB_F16,
     FB_LANES,
+    FB_U64,
     Operand,
     as_fraction,
     as_logits,
@@ -279,6 +280,21 @@ cdef int bad_label(object labels, Py_ssize_t index, Py_ssize_t classes) except -
     raise IndexError(f"targets: expected class labels in [0, {classes}), got {value!s} at position {where}")
 
 
+cdef cnp.ndarray other_than(cnp.ndarray labels, object ignored):
+    # False where a label is this number, which is no int64: an unsigned one, or a float.
+    if dtype_code(labels) == FB_U64 and 0 < ignored < 2**64:
+        return np.asarray(np.not_equal(labels, np.uint64(ignored)))  # of a single label NumPy returns no array
+    if dtype_code(labels) >= FB_F16:
+        try:
+            number = float(ignored)
+        except OverflowError:
+            number = math.nan
+        if number == ignored:
+            with np.errstate(invalid="ignore"):
+                return np.asarray(np.not_equal(labels.astype(np.longdouble), number))
+    return np.ones((<object>labels).shape, bool)
+
+
 cdef void absent(Call *call) noexcept:
     call.weight.data = call.where.data = call.loss.data = call.grad.data = call.hess.data = call.proba.data = NULL
     call.grad.direct = call.hess.direct = call.proba.direct = True  # absent ones need no memory
@@ -343,6 +359,7 @@ cdef object checked_call(Results results, object x_given, object y_given, object
                          object proba_out, object num_threads):
     cdef Call call
     cdef Partial total
+    cdef Operand given_weights
     cdef int threads = threads_for_call(num_threads), axis
     cdef double denominator = 1
     cdef str grad_name = "grad_out" if results == GRAD_AND_HESS else "out"
@@ -395,8 +412,9 @@ cdef object checked_call(Results results, object x_given, object y_given, object
         weight = broadcast(as_values(sample_weight, "sample_weight"), "sample_weight", row_shape, rows_of)
     if where is not None:
         mask = broadcast(as_mask(where), "where", row_shape, rows_of)
-    if ignore_index is not None and not call.has_ignore:  # only an unsigned label can be this: compared as it is
-        mask = np.not_equal(y, ignored) if mask is None else np.logical_and(mask, np.not_equal(y, ignored))
+    if ignore_index is not None and not call.has_ignore:  # only a label of few dtypes can be this: compared as it is
+        kept = other_than(y, ignored)
+        mask = kept if mask is None else np.asarray(np.logical_and(mask, kept))
 
     call.kernels = kernels_for(dtype_code(x))
     real = computed_dtype(call.kernels)
@@ -407,7 +425,9 @@ cdef object checked_call(Results results, object x_given, object y_given, object
         if (<object>classes_weights).shape != (call.classes,):
             raise ValueError(f"class_weight: expected shape ({call.classes},), one weight a class, "
                              f"got {(<object>classes_weights).shape}")
-        classes_weights = np.array(classes_weights, real, order="C")  # a copy, which no other thread changes
+        describe_input(&given_weights, classes_weights, call.kernels, False)
+        classes_weights = np.empty(call.classes, real)  # a copy, which no other thread changes
+        transfer(&given_weights, 0, call.classes, <char *>cnp.PyArray_DATA(classes_weights), call.size)
         call.class_weight = cnp.PyArray_DATA(classes_weights)
 
     own = result_dtype(x)
