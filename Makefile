@@ -22,11 +22,13 @@ CYTHON_FILES := $(wildcard fastbce/*.pyx fastbce/*.pxd)
 C_FILES      := $(wildcard fastbce/*.h fastbce/simd/*.c fastbce/simd/*.h)
 C_TESTS      := $(wildcard tests/*.c)
 
+FUZZ_SECONDS ?= 300
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help demo test test-all test-peers test-asan hashes lint format bench bench-compare bench-check dashboard build clean
+.PHONY: help demo test test-all test-peers test-asan fuzz hashes lint format bench bench-compare bench-check dashboard build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -45,6 +47,14 @@ test-peers: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-peers ## install t
 
 test-asan: build/asan/.built $(VENV)/.built $(VENV)/.group-test ## run the tests under AddressSanitizer and UBSan
 	$(ASAN) PYTHONPATH=$(CURDIR)/build/asan/lib $(BIN)/python -P -m pytest --ignore=tests/test_vectorised.py $(ARGS)
+
+fuzz: build/fuzz/.built $(VENV)/.group-test $(VENV)/.group-fuzz ## call with anything, guided by coverage (FUZZ_SECONDS=300)
+	@mkdir -p build/fuzz/found build/fuzz/corpus
+	LD_PRELOAD=$$($(BIN)/python -c 'import atheris; print(atheris.path())')/asan_with_fuzzer.so \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=16 PYTHONPATH=$(CURDIR)/build/fuzz/lib \
+	$(BIN)/python tests/fuzz.py --outcomes=build/fuzz/outcomes.json -max_total_time=$(FUZZ_SECONDS) -max_len=400 \
+	    -len_control=0 -verbosity=0 -artifact_prefix=build/fuzz/found/ -rss_limit_mb=4096 -timeout=30 $(ARGS) build/fuzz/corpus
+	@echo "outcomes: $$(cat build/fuzz/outcomes.json)"
 
 hashes: $(VENV)/.built $(VENV)/.group-test ## rewrite tests/kernel_hashes.txt, after a change that is meant to move bits
 	$(BIN)/python tests/test_kernel_hashes.py --update
@@ -124,6 +134,7 @@ $(VENV)/.dashboard: $(VENV)/.pip
 
 # Another build, beside the usual one, as two variables of setup.py say.
 BUILD_asan := FASTBCE_SANITIZE=address,undefined
+BUILD_fuzz := FASTBCE_SANITIZE=address,fuzzer-no-link CC=clang
 
 build/%/.built: setup.py pyproject.toml $(CYTHON_FILES) $(C_FILES) $(wildcard fastbce/*.py) $(VENV)/.group-build
 	@echo "building fastbce into $(@D)"
