@@ -51,7 +51,7 @@ test-asan: build/asan/.built $(VENV)/.built $(VENV)/.group-test ## run the tests
 fuzz: build/fuzz/.built $(VENV)/.group-test $(VENV)/.group-fuzz ## call with anything, guided by coverage (FUZZ_SECONDS=300)
 	@mkdir -p build/fuzz/found build/fuzz/corpus
 	LD_PRELOAD=$$($(BIN)/python -c 'import atheris; print(atheris.path())')/asan_with_fuzzer.so \
-	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=16 PYTHONPATH=$(CURDIR)/build/fuzz/lib \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:quarantine_size_mb=16 OMP_WAIT_POLICY=passive PYTHONPATH=$(CURDIR)/build/fuzz/lib \
 	$(BIN)/python tests/fuzz.py --outcomes=build/fuzz/outcomes.json -max_total_time=$(FUZZ_SECONDS) -max_len=400 \
 	    -len_control=0 -verbosity=0 -artifact_prefix=build/fuzz/found/ -rss_limit_mb=4096 -timeout=30 $(ARGS) build/fuzz/corpus
 	@echo "outcomes: $$(cat build/fuzz/outcomes.json)"

@@ -54,11 +54,15 @@ def _kept(array: NDArray[Any] | None) -> float | NDArray[Any] | None:
     return np.ndarray(array.shape, array.dtype, array.tobytes())
 
 
+def _doubles(option: NDArray[Any]) -> NDArray[np.float64]:
+    with np.errstate(all="ignore"):  # a long double may be infinite then
+        return option.astype(np.float64)
+
+
 def _comparable(option: Any) -> Any:
     """Turn an option into what compares and hashes as its value: 2 as 2.0, -0.0 as 0.0, NaN as itself."""
     if isinstance(option, np.ndarray):
-        with np.errstate(all="ignore"):
-            doubles = option.astype(np.float64) + 0.0
+        doubles = _doubles(option) + 0.0
         doubles[np.isnan(doubles)] = np.nan
         return option.shape, doubles.tobytes()
     return "nan" if option != option else option
@@ -73,7 +77,7 @@ def _written(option: Any) -> str:
     elif option.size == 0:
         return f"np.empty({option.shape})"
     else:
-        text = repr(option.astype(np.float64).tolist())
+        text = repr(_doubles(option).tolist())
     return re.sub(r"\b(nan|inf)\b", r"float('\1')", text)
 
 

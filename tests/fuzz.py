@@ -48,7 +48,7 @@ OF_OBJECTS |= {"reduction"}
 REAL = [np.dtype(char) for char in "fdfdfdebBhHiIqQ?g"] + [np.dtype(ml_dtypes.bfloat16)]
 OTHER = [np.dtype(name) for name in ("F", "O", "S3", "M8[s]", "V5")]
 LENGTHS = [1, 2, 3, 0, 5, 7, 8, 15, 16, 17, 31, 33, 64, 65, 129, 130, 257, 513, 1025, 4099, 5000, 70_000]
-MOST = 1200  # elements, most of the time
+MOST = 600  # elements, most of the time
 SCALARS = [
     0.0, 1.0, 0.5, 0.1, 1, 0, -1, 2, -0.5, 1.5, 1e-7, 1e-300, 1e300, float("nan"), float("inf"), None, True,
     "mean", -100, 2**31, 2**63, -(2**63) - 1, 10**400, np.float32(0.25), np.int8(-3), np.float64(0.3), 1j, (),
@@ -84,7 +84,7 @@ class Bytes:
         shape, size = [], 1
         for _ in range(self.byte() % 5):
             length = self.one_of(LENGTHS)
-            if size * length > MOST and not self.chance(16):
+            if size * length > MOST and not self.chance(32):
                 length = 1
             shape.append(length)
             size *= max(length, 1)

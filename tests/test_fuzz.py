@@ -47,6 +47,15 @@ def test_weights_beyond_float32_raise_no_warning(name):
     assert fb.cross_entropy(logits, [0, 1], **{name: np.array([1e300, 1e300])}) == np.inf
 
 
+def test_weights_beyond_float64_are_written():
+    weights = np.array([np.finfo(np.longdouble).max, 1])
+    loss = fb.BCELoss(pos_weight=weights)
+    assert repr(loss) in (
+        "BCELoss(pos_weight=[float('inf'), 1.0])",
+        f"BCELoss(pos_weight={[*map(float, weights)]})",
+    )
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_signalling_nans_raise_no_warning(dtype):
     """Whether one is weighed, or looked at."""
