@@ -3,6 +3,7 @@
 What libFuzzer mutates is a string of bytes; `Bytes` makes of it a function, arrays of any dtype, shape and
 layout, options and outputs; `check` makes the call. Anything but an exception of the documentation that names
 an argument, or a result of the right kind, ends the run; its input is then in build/fuzz/found.
+``python tests/fuzz.py --random 1000000`` makes random calls, without atheris.
 """
 
 import json
@@ -309,6 +310,14 @@ def check_result(result, form, first, rows, options, outputs):
             assert array.flags.writeable
 
 
+def random_calls(count, seed=0):
+    """The same without coverage to guide it, or atheris: 6 times as fast. Returns what came of the calls."""
+    rng, outcomes = np.random.default_rng(seed), Counter()
+    for _ in range(count):
+        check(rng.bytes(int(rng.integers(10, 300))), outcomes)
+    return outcomes
+
+
 def main():
     import atheris
 
@@ -335,4 +344,8 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1] == "--random":
+        warnings.simplefilter("error")
+        print(json.dumps(random_calls(*map(int, sys.argv[2:]))))
+    else:
+        main()

@@ -1,7 +1,5 @@
 """The fuzzer's own check, on random bytes; and, as calls, what fuzzing has found."""
 
-from collections import Counter
-
 import fuzz
 import ml_dtypes
 import numpy as np
@@ -12,9 +10,7 @@ import fastbce as fb
 
 def test_random_calls():
     """Without coverage to guide it: ``make fuzz`` goes further."""
-    rng, outcomes = np.random.default_rng(0), Counter()
-    for _ in range(3000):
-        fuzz.check(rng.integers(0, 256, int(rng.integers(10, 300)), np.uint8).tobytes(), outcomes)
+    outcomes = fuzz.random_calls(3000)
     assert outcomes["calls"] > 2000
     assert min(outcomes[name] for name in ("returned", "compared", "objects", "TypeError", "IndexError")) > 10
 
@@ -45,6 +41,12 @@ def test_weights_beyond_float32_raise_no_warning(name):
     """They become infinite, as numbers that are computed do."""
     logits = np.array([[0.5, 1.5], [1.5, 0.5]], np.float32)
     assert fb.cross_entropy(logits, [0, 1], **{name: np.array([1e300, 1e300])}) == np.inf
+
+
+def test_a_label_that_is_a_signalling_nan():
+    labels = np.array([0x7D00], np.uint16).view(np.float16)
+    with pytest.raises(ValueError, match="whole numbers, got nan at position 0"):
+        fb.cross_entropy([[0.5, 1.5]], labels)
 
 
 def test_weights_beyond_float64_are_written():
