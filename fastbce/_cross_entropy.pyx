@@ -1,7 +1,7 @@
 # Softmax cross-entropy: the entry points, the checks, and the loop over rows. Built as _bce.pyx is: a short way in for
 # plain arrays, a general one that names what is wrong, and one way through.
 cimport numpy as cnp
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
@@ -84,6 +84,15 @@ cdef enum Results:
 
 # ---- rows ----------------------------------------------------------------------------------------------------------
 
+cdef inline bint simple_labels(const Call *call) noexcept nogil:
+    return call.has_labels and call.class_weight == NULL and all_count_once(call)
+
+
+cdef inline bint all_count_once(const Call *call) noexcept nogil:
+    # Whether no row is left out or weighted, but for the weight of its class.
+    return call.weight.data == NULL and call.where.data == NULL and not call.has_ignore
+
+
 cdef Py_ssize_t row_inputs(const Call *call, Py_ssize_t start, Py_ssize_t n, int64_t *labels,
                            fb_buffers *buffers) noexcept nogil:
     # The labels of n rows, and their weights, 0 where a row is left out. Returns how many are not left out.
@@ -138,6 +147,26 @@ cdef void weigh_classes(const Call *call, Py_ssize_t n, const int64_t *labels, r
             weight[i] *= (<const real *>call.class_weight)[labels[i]]
 
 
+cdef void survey_labels(const void *call_, Py_ssize_t chunk, Partial *partial) noexcept nogil:
+    # The same where all rows count once.
+    cdef const Call *call = <const Call *>call_
+    cdef int64_t labels[FB_BLOCK]
+    cdef Py_ssize_t start = chunk * call.chunk, n = min(call.chunk, call.rows - start), i
+    cdef bint wrong = False
+    partial.wrong = -1
+    partial.count = n
+    partial.sum.sum = n
+    partial.sum.lost = 0
+    transfer(&call.targets, start, n, <char *>labels, sizeof(int64_t))
+    for i in range(n):
+        wrong |= <uint64_t>labels[i] >= <uint64_t>call.classes
+    if wrong:
+        for i in range(n):
+            if <uint64_t>labels[i] >= <uint64_t>call.classes:
+                partial.wrong = start + i
+                break
+
+
 cdef void survey_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) noexcept nogil:
     # What must be known before anything is written: labels out of range, the rows that count, the sum of their weights.
     cdef const Call *call = <const Call *>call_
@@ -180,8 +209,12 @@ cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char 
     rows.class_weight = call.class_weight
     if call.has_labels:
         rows.labels = <const int64_t *>buffers.y
-    row_inputs(call, start, n, <int64_t *>buffers.y, buffers)
-    rows.weight = buffers.weight
+    if all_count_once(call):
+        if call.has_labels:
+            transfer(&call.targets, start, n, <char *>buffers.y, sizeof(int64_t))
+    else:
+        row_inputs(call, start, n, <int64_t *>buffers.y, buffers)
+        rows.weight = buffers.weight
 
     rows.x = take(&call.x, first, elements, elements, memory, call.size)
     if rows.x == memory:
@@ -338,7 +371,7 @@ cdef object plain_call(Results results, cnp.ndarray x, cnp.ndarray y, bint mean,
     describe_input(&call.x, x, call.kernels, False)
     describe_labels(&call.targets, y)
     threads = threads_for_call(num_threads) if cnp.PyArray_SIZE(x) >= PARALLEL_FROM or num_threads is not None else 1
-    execute(&call, survey_chunk, threads, &total)
+    execute(&call, survey_labels, threads, &total)
     if total.wrong >= 0:
         bad_label(y, total.wrong, call.classes)
     denominator = call.rows if mean else 1
@@ -452,7 +485,7 @@ cdef object checked_call(Results results, object x_given, object y_given, object
         describe_input(&call.where, mask, call.kernels, False)
 
     # bad labels before anything is written, and the denominator, which the gradient carries
-    execute(&call, survey_chunk, threads, &total)
+    execute(&call, survey_labels if simple_labels(&call) else survey_chunk, threads, &total)
     if total.wrong >= 0:
         bad_label(y, total.wrong, call.classes)
     if reduction == "mean":

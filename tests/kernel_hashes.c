@@ -356,7 +356,7 @@ static void run_rows(const char *name, int options, const int64_t *classes, int 
     static memory targets ALIGNED, class_weight ALIGNED, scratch ALIGNED;
     begin();
     for (int k = 0; k < 2 * class_counts; k++) {
-        const int64_t n = classes[k / 2], rows = n <= FB_FEW_CLASSES ? 2 * 64 + 13 : 10 + 3000 / n;
+        const int64_t n = classes[k / 2], rows = n <= FB_FEW_CLASSES ? 2 * 64 + 13 : 3 + 10000 / n;
         const int64_t first = k % 2;
         const int in_place = k % 4 == 1;
         void *x = at(x_memory, first), *weight = at(weight_memory, first);
@@ -420,7 +420,8 @@ static void cross_entropy(void)
         {"cross_entropy_soft", SOFT | WANT_GRAD | WANT_HESS | WANT_PROBA},
         {"cross_entropy_soft_smooth_weighted", SOFT | SMOOTH | WEIGHTED | WANT_GRAD | WANT_HESS},
     };
-    static const int64_t few[] = {1, 2, 3, 10, 77, FB_FEW_CLASSES}, many[] = {FB_FEW_CLASSES + 1, 1000, 5003};
+    static const int64_t few[] = {1, 2, 3, 10, 33, FB_FEW_CLASSES},
+                         many[] = {FB_FEW_CLASSES + 1, 1000, 20011};
     for (int i = 0; i < COUNT(calls); i++) {
         run_rows(calls[i].name, calls[i].options, few, COUNT(few), "_few");
         run_rows(calls[i].name, calls[i].options, many, COUNT(many), "_many");

@@ -17,8 +17,16 @@
 
 #include "half.h"
 
-/* Rows that few_classes.inc.h takes at once; and those that cross_entropy.inc.h does, if they have that few elements. */
-enum { FB_TILE = 64, FB_GROUP = 8, FB_GROUP_ELEMENTS = 8192 };
+/* Of softmax cross-entropy: rows in a group, if they have that few elements; classes of a row that are summed at once;
+ * and how far ahead of these memory is asked for. */
+enum {
+    FB_GROUP = 64,
+    FB_TILE_ELEMENTS = FB_FEW_CLASSES * FB_LANES,
+    FB_GROUP_ELEMENTS = 16384,
+    FB_FOUR = 4,
+    FB_PIECE = 8192,
+    FB_AHEAD = 16384
+};
 
 /* What torch limits p (1 - p) to, below, in the gradient of a probability: a float, in float64 too. */
 #define FB_LIMIT ((REAL)1e-12)

@@ -1,108 +1,142 @@
-/* Softmax cross-entropy, row by row; few_classes.inc.h takes rows of few classes a tile at a time.
+/* Softmax cross-entropy: rows in groups, whose labels, losses and factors are computed a row in a lane.
+ *
+ * Between these, rows of many classes are worked on one by one, along the row; rows of few classes in few_classes.inc.h,
+ * a class of many rows at a time.
  *
  * Error, class labels, 2 to 2^18 classes, logits in +-20, shifted by 10^4 too: loss 1.47 ULP (float), 2.52 (double),
  * gradient and probabilities 2.15 and 3.35, Hessian 3.46 and 5.38. Soft rows: loss 1.49 and 3.81; gradient 5.26 and 7.71 ULP
  * of the larger of (sum - t) p and t (1 - p). docs/accuracy.md has the rows that reach these. */
 
-#define FB_LOG1P FB_JOIN(log1p, f64, FB_ISA)
+#define FB_LOG FB_JOIN(log_over_one, f64, FB_ISA)
 
-#include "few_classes.inc.h"
-
-/* The targets of classes start .. start + n of a row, smoothing and class weights in them. */
-FB_INLINE void FN(target_piece)(const fb_rows *rows, int64_t row, int64_t label, int64_t start, int64_t n,
-                                REAL *t)
-{
-    const REAL smoothing = (REAL)rows->smoothing, uniform = (REAL)(rows->smoothing / (double)rows->classes);
-    const REAL *weight = rows->class_weight;
-    const REAL *given = rows->labels ? NULL : (const REAL *)rows->targets + row * rows->classes + start;
-
-    for (int64_t i = 0; i < n; i++)
-        t[i] = FMA(given ? given[i] : 0, 1 - smoothing, uniform);
-    if (rows->labels && label >= start && label < start + n)
-        t[label - start] = (1 - smoothing) + uniform;
-    if (weight)
-        for (int64_t i = 0; i < n; i++)
-            t[i] *= weight[start + i];
-}
-
-/* The sum over the row of t, and of t (max - x), which is what stands beside log1p(rest) in the loss. */
-FB_INLINE void FN(target_sums)(const fb_rows *rows, int64_t row, int64_t label, const REAL *x, fb_sum *sum,
-                               double *dot)
-{
-    const REAL max = FN(row_max)(rows->classes, x);
-    fb_lanes t_lanes = {{0}, {0}}, dot_lanes = {{0}, {0}};
-    REAL t[FB_BLOCK] FB_ALIGNED;
-    double value[FB_BLOCK] FB_ALIGNED, product[FB_BLOCK] FB_ALIGNED;
-
-    for (int64_t start = 0; start < rows->classes; start += FB_BLOCK) {
-        const int64_t n = rows->classes - start < FB_BLOCK ? rows->classes - start : FB_BLOCK;
-        const int64_t padded = (n + FB_LANES - 1) & -FB_LANES;
-        FN(target_piece)(rows, row, label, start, n, t);
-        for (int64_t i = 0; i < n; i++) {
-            const REAL at = x[start + i];
-            value[i] = t[i];
-            /* t (max - x), by halves: the difference may overflow where the product does not */
-            product[i] = t[i] == 0 || at == max ? 0 : 2 * (double)t[i] * (max * 0.5 - at * 0.5);
-        }
-        for (int64_t i = n; i < padded; i++)
-            value[i] = product[i] = 0;
-        FB_JOIN(add, f64, FB_ISA)(padded, value, &t_lanes);
-        FB_JOIN(add, f64, FB_ISA)(padded, product, &dot_lanes);
-    }
-    *sum = fb_sum_lanes(&t_lanes);
-    *dot = fb_sum_value(fb_sum_lanes(&dot_lanes));
-}
-
-/* grad = (sum p - t) factor, taken as p (sum - t) - t (1 - p), which cancels nothing. e and grad may be one. */
-FB_INLINE void FN(target_grad)(const fb_rows *rows, int64_t row, int64_t label, const FN(softmax) * softmax,
-                               fb_sum sum, const REAL *e, double factor, REAL *grad)
-{
-    const REAL inverse = (REAL)(1 / (1 + softmax->rest)),
-               others = (REAL)(softmax->rest / (1 + softmax->rest));
-    const int unique = softmax->ties == 1;
-    const REAL scale = (REAL)factor;
-    const double lost = isfinite(sum.sum) ? sum.lost : 0; /* which may be all that the others have */
-    REAL t[FB_BLOCK] FB_ALIGNED;
-
-    for (int64_t start = 0; start < rows->classes; start += FB_BLOCK) {
-        const int64_t n = rows->classes - start < FB_BLOCK ? rows->classes - start : FB_BLOCK;
-        FN(target_piece)(rows, row, label, start, n, t);
-        FB_INDEPENDENT
-        for (int64_t i = 0; i < n; i++) {
-            const REAL p = FABS(e[start + i]) * inverse;
-            const REAL not_p = FN(not_p)(p, e[start + i], unique, others);
-            const REAL other_targets = (REAL)((sum.sum - (double)t[i]) + lost);
-            grad[start + i] = (p * other_targets - t[i] * not_p) * scale;
-        }
-    }
-}
-
-/* hess = p (1 - p) factor, the diagonal of the Hessian. */
-FB_INLINE void FN(hess_row)(int64_t n, const REAL *e, const FN(softmax) * softmax, double factor, REAL *hess)
-{
-    const REAL inverse = (REAL)(1 / (1 + softmax->rest));
-    const REAL others = (REAL)(softmax->rest / (1 + softmax->rest)), scale = (REAL)factor;
-    const int unique = softmax->ties == 1;
-    FB_INDEPENDENT
-    for (int64_t i = 0; i < n; i++) {
-        const REAL p = FABS(e[i]) * inverse;
-        hess[i] = p * FN(not_p)(p, e[i], unique, others) * scale;
-    }
-}
-
-/* What a row comes to before its gradient is written. */
+/* What rows come to. */
 typedef struct {
-    FN(softmax) softmax;
-    int64_t label;
-    REAL weight; /* the whole weight; 0: the row is left out */
-    int bad;     /* its label is out of range */
-    fb_sum sum;  /* of target_sums; 1 for a plain label */
-    double dot;  /* of target_sums; max - x[label] for a plain label */
-} FN(row);
+    int64_t label[FB_GROUP];
+    REAL given[FB_GROUP],
+        weight[FB_GROUP]; /* the row's weight; and that of its class in it; 0: it is left out */
+    REAL logit[FB_GROUP], max[FB_GROUP];    /* of the label; of all */
+    SIGNED_BITS ties[FB_GROUP];             /* how many classes reach max */
+    double rest[FB_GROUP];                  /* see rest_of */
+    double sum[FB_GROUP], lost[FB_GROUP];   /* of soft targets */
+    double dot[FB_GROUP];                   /* of soft targets and max - x */
+    REAL e_label[FB_GROUP];                 /* exp(logit - max) */
+    REAL factor[FB_GROUP], entry[FB_GROUP]; /* of the gradient of a label: what multiplies e; its own entry */
+    REAL inverse[FB_GROUP], others[FB_GROUP]; /* 1 / (1 + rest), rest / (1 + rest) */
+} FN(group);
+
+/* Labels and whole weights. Returns the first row whose label is wrong, or -1. */
+FB_INLINE int64_t FN(read_labels)(FN(group) * group, const fb_rows *rows, int64_t start, int64_t count,
+                                  int soft)
+{
+    const REAL *class_weight = soft ? NULL : rows->class_weight, *weights = rows->weight;
+    const REAL *x = (const REAL *)rows->x + start * rows->classes;
+    int64_t bad = -1;
+    for (int64_t i = 0; i < count; i++) {
+        REAL weight = weights ? weights[start + i] : 1;
+        int64_t label = weight != 0 && rows->labels ? rows->labels[start + i] : 0;
+        if (label < 0 || label >= rows->classes) {
+            bad = bad < 0 ? start + i : bad;
+            label = 0;
+            weight = 0;
+        }
+        group->label[i] = label;
+        group->given[i] = weight;
+        group->weight[i] = class_weight ? weight * class_weight[label] : weight;
+        group->logit[i] = x[i * rows->classes + label];
+    }
+    return bad;
+}
+
+/* Rows that do not count. */
+FB_INLINE void FN(fill_up)(FN(group) * group, int64_t count, int64_t padded)
+{
+    for (int64_t i = count; i < padded; i++) {
+        group->label[i] = 0;
+        group->weight[i] = group->given[i] = group->logit[i] = group->max[i] = group->e_label[i] = 0;
+        group->rest[i] = group->sum[i] = group->lost[i] = group->dot[i] = 0;
+        group->ties[i] = 1;
+    }
+}
+
+/* A class of weight 0 does not leave its rows out: they keep a NaN. */
+FB_INLINE void FN(keep_nan)(FN(group) * group, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        if (group->weight[i] == 0 && group->given[i] != 0 && group->rest[i] != group->rest[i])
+            group->weight[i] = 1;
+}
+
+/* 1 + rest, with what rounding took, and its inverse. */
+typedef struct {
+    double sum, lost, inverse;
+} FN(one_plus);
+
+FB_INLINE FN(one_plus) FN(one_plus_of)(double rest)
+{
+    const double sum = 1 + rest, part = sum - rest;
+    const FN(one_plus) total = {sum, (rest - (sum - part)) + (1 - part), 1 / sum};
+    return total;
+}
+
+/* number / total: one division serves for all; for float, float64 has bits to spare, for float64 a step corrects. */
+FB_INLINE double FN(over)(double number, FN(one_plus) total)
+{
+    const double quotient = number * total.inverse;
+    const double rest = fma(-quotient, total.sum, number) - quotient * total.lost;
+    return sizeof(REAL) == sizeof(float) ? quotient : fma(rest, total.inverse, quotient);
+}
+
+/* Losses; and for the gradient of a label a factor for the row, and the label's own entry: minus the sum of the others',
+ * never p - 1. */
+FB_INLINE void FN(finish)(FN(group) * group, int64_t count, int soft, double scale, REAL *loss)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const double max = group->max[i], logit = group->logit[i], rest = group->rest[i],
+                     given = group->weight[i];
+        const FN(one_plus) total = FN(one_plus_of)(rest);
+        const double gap = logit == max ? 0 : max - logit;
+        const double log = FB_LOG(total.sum, rest, total.lost, total.inverse);
+        const double curve = rest == rest ? log : rest;
+        const double value = soft ? fma(group->sum[i] + group->lost[i], curve, group->dot[i]) : gap + curve;
+        const double e = group->e_label[i], others = e < 0 ? rest : 1 + (rest - e), weight = given * scale;
+        loss[i] = given == 0 ? 0 : (REAL)(given * value + 0);
+        group->factor[i] = (REAL)FN(over)(weight, total);
+        group->entry[i] = given == 0 ? 0 : (REAL)(-FN(over)(others, total) * weight);
+    }
+}
+
+/* What makes a probability of e, and of all but the maximum. */
+FB_INLINE void FN(shares)(FN(group) * group, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const FN(one_plus) total = FN(one_plus_of)(group->rest[i]);
+        group->inverse[i] = (REAL)FN(over)(1, total);
+        group->others[i] = (REAL)FN(over)(group->rest[i], total);
+    }
+}
 
 FB_INLINE REAL *FN(row_of)(const void *rows, int64_t row, int64_t classes)
 {
     return rows ? (REAL *)rows + row * classes : NULL;
+}
+
+FB_INLINE REAL FN(hess_factor)(const FN(group) * group, int64_t i, int soft, double scale)
+{
+    return (REAL)((soft ? group->sum[i] + group->lost[i] : 1) * (group->weight[i] * scale));
+}
+
+#include "soft_rows.inc.h"
+#include "few_classes.inc.h"
+
+/* hess = p (1 - p) factor, the diagonal of the Hessian. */
+FB_INLINE void FN(hess_row)(int64_t n, const REAL *e, REAL inverse, REAL others, int unique, REAL factor,
+                            REAL *hess)
+{
+    FB_INDEPENDENT
+    for (int64_t i = 0; i < n; i++) {
+        const REAL p = FABS(e[i]) * inverse;
+        hess[i] = p * FN(not_p)(p, e[i], unique, others) * factor;
+    }
 }
 
 /* Where exp(x - max) is kept: where the gradient or the probabilities go, or else in the scratch row. */
@@ -112,87 +146,118 @@ FB_INLINE REAL *FN(row_exp)(const fb_rows *rows, int64_t row)
     return all ? FN(row_of)(all, row, rows->classes) : rows->scratch;
 }
 
-FB_INLINE FN(row) FN(begin_row)(const fb_rows *rows, int64_t row, int soft)
-{
-    const REAL *x = FN(row_of)(rows->x, row, rows->classes), *class_weight = rows->class_weight;
-    FN(row) state = {.weight = ((const REAL *)rows->weight)[row], .sum = {1, 0}};
-
-    state.label = rows->labels && state.weight != 0 ? rows->labels[row] : 0;
-    state.bad = state.label < 0 || state.label >= rows->classes;
-    if (state.bad)
-        state.label = state.weight = 0;
-    if (state.weight == 0 && !rows->proba)
-        return state;
-    const int left_out = state.weight == 0;
-    if (class_weight && !soft)
-        state.weight *= class_weight[state.label];
-    if (soft && state.weight != 0)
-        FN(target_sums)(rows, row, state.label, x, &state.sum, &state.dot);
-    const REAL x_label = x[state.label]; /* before the gradient takes its place */
-    state.softmax = FN(exp_row)(rows->classes, x, FN(row_exp)(rows, row));
-    if (state.weight == 0 && !left_out && state.softmax.rest != state.softmax.rest)
-        state.weight = 1; /* a class of weight 0 does not leave its rows out: they keep a NaN */
-    if (!soft)
-        state.dot = x_label == state.softmax.max ? 0 : (double)state.softmax.max - (double)x_label;
-    return state;
-}
-
-/* The loss from log1p(rest), the probabilities and the gradient. */
-FB_INLINE void FN(end_row)(const fb_rows *rows, int64_t row, int soft, const FN(row) * state, double curve)
+/* The softmax of rows, and before it the sums of soft targets. */
+FB_INLINE void FN(begin_rows)(FN(group) * group, const fb_rows *rows, int64_t start, int64_t count, int soft)
 {
     const int64_t classes = rows->classes;
-    const double rest = state->softmax.rest, total = 1 + rest, factor = (double)state->weight * rows->scale;
-    REAL *e = FN(row_exp)(rows, row), *loss = (REAL *)rows->loss + row;
-    REAL *grad = FN(row_of)(rows->grad, row, classes), *proba = FN(row_of)(rows->proba, row, classes);
-    REAL *hess = FN(row_of)(rows->hess, row, classes);
+    FN(exp_lanes) lanes[FB_GROUP] FB_ALIGNED;
+    memset(lanes, 0, (size_t)((count + FB_LANES - 1) & -FB_LANES) * sizeof *lanes);
+    for (int64_t i = 0; i < count; i++)
+        group->max[i] = FN(row_max)(classes, FN(row_of)(rows->x, start + i, classes));
+    if (soft)
+        for (int64_t i = 0; i < count; i++)
+            FN(target_sums)(group, i, rows, start + i);
+    for (int64_t i = 0; i < count; i++) {
+        const REAL *x = FN(row_of)(rows->x, start + i, classes);
+        REAL *e = FN(row_exp)(rows, start + i);
+        group->e_label[i] = 0;
+        if (group->given[i] == 0 && !rows->proba)
+            continue;
+        for (int64_t at = 0; at < classes; at += FB_PIECE)
+            FN(exp_piece)(classes - at < FB_PIECE ? classes - at : FB_PIECE, x + at, group->max[i], e + at,
+                          &lanes[i]);
+        group->e_label[i] = e[group->label[i]];
+    }
+    for (int64_t i = 0; i < count; i += FB_LANES)
+        FN(exp_totals)(lanes + i, group->max + i, group->ties + i, group->rest + i);
+}
 
-    if (proba)
-        FN(scale_row)(classes, e, (REAL)(1 / total), proba);
-    const double value = fma(fb_sum_value(state->sum), rest == rest ? curve : rest, state->dot);
-    *loss = state->weight == 0 ? 0 : (REAL)(state->weight * value + 0);
-    if (!grad)
-        return;
-    if (hess)
-        FN(hess_row)(classes, e, &state->softmax, fb_sum_value(state->sum) * factor, hess);
-    if (state->weight == 0) {
-        memset(grad, 0, (size_t)classes * sizeof(REAL));
+/* Probabilities, Hessian and gradient. */
+FB_INLINE void FN(end_rows)(const FN(group) * group, const fb_rows *rows, int64_t start, int64_t count,
+                            int soft)
+{
+    const int64_t classes = rows->classes;
+    for (int64_t i = 0; i < count; i++) {
+        REAL *e = FN(row_exp)(rows, start + i), *grad = FN(row_of)(rows->grad, start + i, classes);
+        REAL *hess = FN(row_of)(rows->hess, start + i, classes),
+             *proba = FN(row_of)(rows->proba, start + i, classes);
+        const REAL inverse = group->inverse[i], others = group->others[i];
+        const int unique = group->ties[i] == 1;
+        if (proba)
+            FN(scale_row)(classes, e, inverse, proba);
+        if (!grad)
+            continue;
+        if (group->weight[i] == 0) {
+            memset(grad, 0, (size_t)classes * sizeof(REAL));
+            if (hess)
+                memset(hess, 0, (size_t)classes * sizeof(REAL));
+            continue;
+        }
         if (hess)
-            memset(hess, 0, (size_t)classes * sizeof(REAL));
-    } else if (soft)
-        FN(target_grad)(rows, row, state->label, &state->softmax, state->sum, e, factor, grad);
-    else {
-        /* the label's entry is minus the sum of the others', never p - 1 */
-        const REAL e_label = e[state->label];
-        const double others = e_label < 0 ? rest : 1 + (rest - (double)e_label);
-        FN(scale_row)(classes, e, (REAL)(factor / total), grad);
-        grad[state->label] = (REAL)(-(others / total) * factor);
+            FN(hess_row)(classes, e, inverse, others, unique, FN(hess_factor)(group, i, soft, rows->scale),
+                         hess);
+        if (soft) {
+            FN(target_grad)(group, i, rows, start + i, e, grad);
+        } else {
+            FN(scale_row)(classes, e, group->factor[i], grad);
+            grad[group->label[i]] = group->entry[i];
+        }
     }
 }
 
-/* A few rows at a time: while the sum of one row is still adding up, the next one begins. */
-FB_INLINE int64_t FN(many_classes)(const fb_rows *rows, int soft)
+/* Groups of rows. Returns the first row whose label is wrong, or -1. */
+FB_INLINE int64_t FN(all_rows)(const fb_rows *rows, int few, int soft)
 {
-    FN(row) states[FB_GROUP];
-    double rest[FB_GROUP], curve[FB_GROUP];
-    int64_t group = FB_GROUP_ELEMENTS / rows->classes, bad = -1;
-    group = group < 1 ? 1 : group > FB_GROUP ? FB_GROUP : group;
+    FN(group) group FB_ALIGNED;
+    REAL loss[FB_GROUP] FB_ALIGNED;
+    FN(tiles) tiles FB_ALIGNED; /* of rows of few classes */
+    int64_t bad = -1, most = (few ? FB_TILE_ELEMENTS : FB_GROUP_ELEMENTS) /
+                             ((rows->classes + FB_LANES - 1) & -FB_LANES);
+    most = few ? most & -FB_LANES : most;
+    most = most < 1 ? 1 : most > FB_GROUP ? FB_GROUP : most;
 
-    memset(rest, 0, sizeof rest);
-    for (int64_t start = 0; start < rows->rows; start += group) {
-        const int64_t count = rows->rows - start < group ? rows->rows - start : group;
-        for (int64_t i = 0; i < count; i++) {
-            states[i] = FN(begin_row)(rows, start + i, soft);
-            rest[i] = states[i].softmax.rest;
-            if (states[i].bad && bad < 0)
-                bad = start + i;
-        }
-        FB_ROLLED
-        for (int i = 0; i < FB_GROUP; i++)
-            curve[i] = FB_LOG1P(rest[i]);
-        for (int64_t i = 0; i < count; i++)
-            FN(end_row)(rows, start + i, soft, &states[i], curve[i]);
+    for (int64_t start = 0; start < rows->rows; start += most) {
+        const int64_t count = rows->rows - start < most ? rows->rows - start : most;
+        const int64_t padded = (count + FB_LANES - 1) & -FB_LANES;
+        FN(fill_up)(&group, count, padded);
+        const int64_t found = FN(read_labels)(&group, rows, start, count, soft);
+        bad = bad < 0 ? found : bad;
+        if (few)
+            FN(begin_tiles)(&tiles, &group, rows, start, count, soft);
+        else
+            FN(begin_rows)(&group, rows, start, count, soft);
+        if (rows->class_weight && !soft)
+            FN(keep_nan)(&group, count);
+        FN(finish)(&group, padded, soft, rows->scale, loss);
+        if (soft || rows->hess || rows->proba)
+            FN(shares)(&group, padded);
+        memcpy((REAL *)rows->loss + start, loss, (size_t)count * sizeof(REAL));
+        if (few)
+            FN(end_tiles)(&tiles, &group, rows, start, count, soft);
+        else
+            FN(end_rows)(&group, rows, start, count, soft);
     }
     return bad;
+}
+
+static int64_t FN(few_labels)(const fb_rows *rows)
+{
+    return FN(all_rows)(rows, 1, 0);
+}
+
+static int64_t FN(few_soft)(const fb_rows *rows)
+{
+    return FN(all_rows)(rows, 1, 1);
+}
+
+static int64_t FN(many_labels)(const fb_rows *rows)
+{
+    return FN(all_rows)(rows, 0, 0);
+}
+
+static int64_t FN(many_soft)(const fb_rows *rows)
+{
+    return FN(all_rows)(rows, 0, 1);
 }
 
 static int64_t FN(cross_entropy)(const fb_rows *rows)
@@ -200,11 +265,9 @@ static int64_t FN(cross_entropy)(const fb_rows *rows)
     if (rows->classes == 0) /* then there are no rows either */
         return -1;
     const int soft = !rows->labels || rows->smoothing > 0;
-    if (soft && rows->classes * (int64_t)sizeof(REAL) <= FB_FEW_SOFT_BYTES)
-        return FN(few_classes_soft)(rows);
-    if (!soft && rows->classes <= FB_FEW_CLASSES)
-        return FN(few_classes_labels)(rows);
-    return soft ? FN(many_classes)(rows, 1) : FN(many_classes)(rows, 0);
+    if (rows->classes <= FB_FEW_CLASSES)
+        return soft ? FN(few_soft)(rows) : FN(few_labels)(rows);
+    return soft ? FN(many_soft)(rows) : FN(many_labels)(rows);
 }
 
-#undef FB_LOG1P
+#undef FB_LOG

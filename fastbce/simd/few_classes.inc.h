@@ -1,214 +1,166 @@
-/* Softmax cross-entropy over few classes: a vector holds one class of many rows, not many classes of one.
+/* Softmax cross-entropy over few classes: a vector holds one class of FB_LANES rows, not many classes of one.
  *
- * A tile of FB_TILE rows is turned on its side, so that each step is a loop over rows. Which rows share a tile changes
- * no bit: no step mixes them. */
+ * Rows are turned on their side, so that each step is a loop over rows. Which rows share a tile changes no bit: no step
+ * mixes them. */
 
+/* A group of rows: of each FB_LANES rows one tile, classes x FB_LANES. */
 typedef struct {
-    /* The logits, then exp(x - max), or -1 at the maximum, then the gradient. */
-    REAL e[FB_FEW_CLASSES][FB_TILE];
-    REAL max[FB_TILE], weight[FB_TILE], inverse[FB_TILE], factor[FB_TILE], entry[FB_TILE], e_label[FB_TILE];
-    double sum[FB_TILE], lost[FB_TILE], rest[FB_TILE];
-    SIGNED_BITS ties[FB_TILE];
-    int64_t label[FB_TILE];
-} FN(tile);
+    REAL e[FB_TILE_ELEMENTS]; /* the logits, then exp(x - max), or -1 at the maximum, then the gradient */
+    REAL t[FB_TILE_ELEMENTS]; /* soft targets, smoothing and class weights in them */
+    REAL out[FB_FEW_CLASSES * FB_LANES], staged[FB_FEW_CLASSES * FB_LANES + FB_LANES];
+} FN(tiles);
 
-FB_INLINE void FN(tile_turn_in)(FN(tile) * tile, const REAL *x, int64_t rows, int64_t classes)
+typedef REAL FN(vector)[FB_LANES];
+
+/* The tile of the rows from `at` on. */
+FB_INLINE FN(vector) * FN(tile_of)(REAL *tiles, int64_t at, int64_t classes)
 {
-    for (int64_t c = 0; c < classes; c++) {
-        for (int64_t i = 0; i < rows; i++)
-            tile->e[c][i] = x[i * classes + c];
-        for (int64_t i = rows; i < FB_TILE; i++)
-            tile->e[c][i] = 0;
+    return (FN(vector) *)(tiles + at * ((classes + FB_LANES - 1) & -FB_LANES));
+}
+
+/* Up to FB_LANES rows, on their side; what fills up the tile is anything. after: elements that may be read behind them. */
+static void FN(turn_in)(const REAL *from, int64_t rows, int64_t classes, int64_t after, REAL *staged,
+                        REAL *tile)
+{
+    if ((FB_LANES - rows) * classes + FB_LANES > after) {
+        memcpy(staged, from, (size_t)(rows * classes) * sizeof(REAL));
+        memset(staged + rows * classes, 0, (size_t)((FB_LANES - rows) * classes + FB_LANES) * sizeof(REAL));
+        from = staged;
     }
+    for (int64_t c = 0; c < classes; c += FB_LANES)
+        FN(turn)(from + c, classes, tile + c * FB_LANES);
 }
 
-/* and out again */
-FB_INLINE void FN(tile_turn_out)(const FN(tile) * tile, REAL *out, int64_t rows, int64_t classes)
+/* And back. A square is FB_LANES classes wide: the last comes first, and what is too much of it is written over, or does
+ * not leave `staged`. */
+static void FN(turn_out)(const REAL *tile, int64_t rows, int64_t classes, REAL *staged, REAL *to)
 {
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t c = 0; c < classes; c++)
-            out[i * classes + c] = tile->e[c][i];
-}
-
-FB_INLINE void FN(tile_max)(FN(tile) * tile, int64_t classes)
-{
-    for (int i = 0; i < FB_TILE; i++)
-        tile->max[i] = tile->e[0][i];
-    for (int64_t c = 1; c < classes; c++)
-        for (int i = 0; i < FB_TILE; i++)
-            tile->max[i] = tile->e[c][i] > tile->max[i] ? tile->e[c][i] : tile->max[i];
-}
-
-FB_INLINE void FN(tile_softmax)(FN(tile) * tile, int64_t classes)
-{
-    for (int i = 0; i < FB_TILE; i++) {
-        tile->sum[i] = tile->lost[i] = 0;
-        tile->ties[i] = 0;
+    REAL square[FB_LANES][FB_LANES] FB_ALIGNED, *first = classes < FB_LANES ? staged : to;
+    for (int64_t c = (classes - 1) & -FB_LANES; c >= 0; c -= FB_LANES) {
+        FN(turn)(tile + c * FB_LANES, FB_LANES, square[0]);
+        for (int64_t i = 0; i < rows - 1; i++)
+            memcpy(first + i * classes + c, square[i], sizeof square[i]);
+        const int64_t width = first == staged || classes - c > FB_LANES ? FB_LANES : classes - c;
+        memcpy(first + (rows - 1) * classes + c, square[rows - 1], (size_t)width * sizeof(REAL));
     }
-    for (int64_t c = 0; c < classes; c++)
-        for (int i = 0; i < FB_TILE; i++) {
-            const int tie = tile->e[c][i] == tile->max[i];
-            const REAL e = FN(exp_difference)(tile->e[c][i], tile->max[i]);
-            const double value = tie ? 0 : e;
-            const double sum = tile->sum[i] + value;
-            if (sizeof(REAL) == sizeof(double)) {
-                const double part = sum - tile->sum[i];
-                tile->lost[i] += (tile->sum[i] - (sum - part)) + (value - part);
-            }
-            tile->sum[i] = sum;
-            tile->ties[i] += tie;
-            tile->e[c][i] = tie ? -1 : e;
-        }
-    for (int i = 0; i < FB_TILE; i++) {
-        const REAL max = tile->max[i];
-        const SIGNED_BITS ties = tile->ties[i];
-        const double rest = tile->sum[i] + tile->lost[i] + (double)(ties - 1);
-        const int no_limit = max == (REAL)-INFINITY || (max == (REAL)INFINITY && ties > 1);
-        tile->rest[i] = no_limit || ties == 0 ? (double)NAN : rest; /* none reaches a maximum that is NaN */
-    }
-}
-
-/* The labels and whole weights of the tile's rows. Returns the first row whose label is wrong, or -1. */
-FB_INLINE int64_t FN(tile_labels)(FN(tile) * tile, const fb_rows *rows, int64_t start, int64_t count,
-                                  int soft)
-{
-    const REAL *class_weight = soft ? NULL : rows->class_weight, *weights = rows->weight;
-    int64_t bad = -1;
-    for (int64_t i = 0; i < FB_TILE; i++) {
-        REAL weight = i < count ? weights[start + i] : 0;
-        int64_t label = weight != 0 && rows->labels ? rows->labels[start + i] : 0;
-        if (label < 0 || label >= rows->classes) {
-            bad = bad < 0 ? start + i : bad;
-            label = 0;
-            weight = 0;
-        }
-        tile->label[i] = label;
-        tile->weight[i] = class_weight ? weight * class_weight[label] : weight;
-        tile->entry[i] = tile->e[label][i]; /* the label's logit, now */
-    }
-    return bad;
-}
-
-/* A class of weight 0 does not leave its rows out: they keep a NaN. */
-FB_INLINE void FN(tile_keep_nan)(FN(tile) * tile, const REAL *weights, int64_t count)
-{
-    for (int64_t i = 0; i < count; i++)
-        if (tile->weight[i] == 0 && weights[i] != 0 && tile->rest[i] != tile->rest[i])
-            tile->weight[i] = 1;
+    if (first == staged)
+        memcpy(to, staged, (size_t)(rows * classes) * sizeof(REAL));
 }
 
 #include "few_targets.inc.h"
 
-FB_INLINE void FN(tile_losses)(const FN(tile) * tile, const FN(tile_targets) * targets, REAL *loss, int soft)
+FB_INLINE void FN(tile_max)(const FN(vector) * x, int64_t classes, REAL *max)
 {
-    for (int i = 0; i < FB_TILE; i++) {
-        const double max = tile->max[i], logit = tile->entry[i], rest = tile->rest[i];
-        const double gap = soft ? targets->dot[i] : logit == max ? 0 : max - logit;
-        const double curve = rest == rest ? FB_LOG1P(rest) : rest;
-        const double value = soft ? fma(targets->sum[i] + targets->lost[i], curve, gap) : gap + curve;
-        loss[i] = tile->weight[i] == 0 ? 0 : (REAL)(tile->weight[i] * value + 0);
+    for (int i = 0; i < FB_LANES; i++)
+        max[i] = x[0][i];
+    for (int64_t c = 1; c < classes; c++) {
+        FB_ROLLED
+        for (int i = 0; i < FB_LANES; i++)
+            max[i] = x[c][i] > max[i] ? x[c][i] : max[i];
     }
 }
 
-FB_INLINE void FN(tile_proba)(FN(tile) * tile, REAL *proba, int64_t count, int64_t classes)
+/* e = exp(x - max) in place of x */
+FB_INLINE void FN(tile_softmax)(FN(vector) * e, int64_t classes, const REAL *max, SIGNED_BITS *ties,
+                                double *rest)
 {
-    for (int i = 0; i < FB_TILE; i++)
-        tile->inverse[i] = (REAL)(1 / (1 + tile->rest[i]));
-    for (int64_t i = 0; i < count; i++)
-        for (int64_t c = 0; c < classes; c++)
-            proba[i * classes + c] = FABS(tile->e[c][i]) * tile->inverse[i];
+    double sum[FB_LANES] FB_ALIGNED, lost[FB_LANES] FB_ALIGNED;
+    REAL four[FB_LANES] FB_ALIGNED;
+    for (int i = 0; i < FB_LANES; i++) {
+        sum[i] = lost[i] = 0;
+        ties[i] = 0;
+        four[i] = 0;
+    }
+    for (int64_t start = 0; start < classes; start += FB_FOUR) {
+        const int64_t end = classes - start < FB_FOUR ? classes : start + FB_FOUR;
+        for (int64_t c = start; c < end; c++)
+            FN(exp_add)(e[c], max, e[c], four, ties);
+        FN(exp_flush)(four, sum, lost);
+    }
+    for (int i = 0; i < FB_LANES; i++)
+        rest[i] = FN(rest_of)(sum[i], lost[i], max[i], ties[i]);
 }
 
-/* The diagonal of the Hessian, before the gradient takes the place of exp(x - max). */
-FB_INLINE void FN(tile_hess)(const FN(tile) * tile, const FN(tile_targets) * targets, const fb_rows *rows,
-                             int64_t start, int64_t count, int soft)
+FB_INLINE void FN(begin_tiles)(FN(tiles) * tiles, FN(group) * group, const fb_rows *rows, int64_t start,
+                               int64_t count, int soft)
 {
-    REAL *hess = (REAL *)rows->hess + start * rows->classes;
-    REAL inverse[FB_TILE] FB_ALIGNED, others[FB_TILE] FB_ALIGNED, one_class[FB_TILE] FB_ALIGNED;
-    REAL factor[FB_TILE] FB_ALIGNED;
-    for (int i = 0; i < FB_TILE; i++) {
-        inverse[i] = (REAL)(1 / (1 + tile->rest[i]));
-        others[i] = (REAL)(tile->rest[i] / (1 + tile->rest[i]));
-        factor[i] = (REAL)((soft ? targets->sum[i] + targets->lost[i] : 1) * (tile->weight[i] * rows->scale));
+    const int64_t classes = rows->classes;
+    for (int64_t at = 0; at < count; at += FB_LANES) {
+        const int64_t n = count - at < FB_LANES ? count - at : FB_LANES, first = start + at;
+        const int64_t after = (rows->rows - first - n) * classes;
+        FN(vector) *e = FN(tile_of)(tiles->e, at, classes);
+        FN(turn_in)(FN(row_of)(rows->x, first, classes), n, classes, after, tiles->staged, e[0]);
+        FN(tile_max)(e, classes, group->max + at);
+        if (soft)
+            FN(tile_targets)(tiles, group, at, rows, first, n, after);
+        FN(tile_softmax)(e, classes, group->max + at, group->ties + at, group->rest + at);
+        for (int64_t i = 0; i < n; i++)
+            group->e_label[at + i] = e[group->label[at + i]][i];
     }
-    for (int64_t c = 0; c < rows->classes; c++) {
-        for (int i = 0; i < FB_TILE; i++) {
-            const REAL e = tile->e[c][i], p = FABS(e) * inverse[i];
-            const REAL value = p * FN(not_p)(p, e, tile->ties[i] == 1, others[i]) * factor[i];
-            one_class[i] = tile->weight[i] == 0 ? 0 : value;
+}
+
+/* The diagonal of the Hessian, p (1 - p) factor. */
+FB_INLINE void FN(tile_hess)(const FN(vector) * e, int64_t classes, const FN(group) * group, int64_t at,
+                             double scale, int soft, FN(vector) * hess)
+{
+    const REAL *inverse = group->inverse + at, *others = group->others + at;
+    REAL factor[FB_LANES] FB_ALIGNED;
+    for (int i = 0; i < FB_LANES; i++)
+        factor[i] = FN(hess_factor)(group, at + i, soft, scale);
+    for (int64_t c = 0; c < classes; c++) {
+        FB_ROLLED
+        for (int i = 0; i < FB_LANES; i++) {
+            const REAL p = FABS(e[c][i]) * inverse[i];
+            const REAL value = p * FN(not_p)(p, e[c][i], group->ties[at + i] == 1, others[i]) * factor[i];
+            hess[c][i] = group->weight[at + i] == 0 ? 0 : value;
         }
-        for (int64_t i = 0; i < count; i++)
-            hess[i * rows->classes + c] = one_class[i];
+    }
+}
+
+FB_INLINE void FN(tile_proba)(const FN(vector) * e, int64_t classes, const REAL *inverse, FN(vector) * proba)
+{
+    for (int64_t c = 0; c < classes; c++) {
+        FB_ROLLED
+        for (int i = 0; i < FB_LANES; i++)
+            proba[c][i] = FABS(e[c][i]) * inverse[i];
     }
 }
 
 /* The gradient of class labels, in the place of exp(x - max). */
-FB_INLINE void FN(tile_grad)(FN(tile) * tile, const fb_rows *rows)
+FB_INLINE void FN(tile_grad)(FN(vector) * e, int64_t classes, const FN(group) * group, int64_t at)
 {
-    for (int i = 0; i < FB_TILE; i++) {
-        const double total = 1 + tile->rest[i], weight = tile->weight[i] * rows->scale;
-        tile->factor[i] = (REAL)(weight / total);
-        tile->e_label[i] = tile->e[tile->label[i]][i];
+    for (int64_t c = 0; c < classes; c++) {
+        FB_ROLLED
+        for (int i = 0; i < FB_LANES; i++) {
+            const REAL value = FABS(e[c][i]) * group->factor[at + i];
+            e[c][i] = group->weight[at + i] == 0 ? 0 : value;
+        }
     }
-    for (int i = 0; i < FB_TILE; i++) { /* the label's entry is minus the sum of the others', never p - 1 */
-        const double e = tile->e_label[i], rest = tile->rest[i], weight = tile->weight[i] * rows->scale;
-        const double others = e < 0 ? rest : 1 + (rest - e);
-        tile->entry[i] = (REAL)(-(others / (1 + rest)) * weight);
-    }
-    for (int64_t c = 0; c < rows->classes; c++)
-        for (int i = 0; i < FB_TILE; i++)
-            tile->e[c][i] = tile->weight[i] == 0 ? 0 : FABS(tile->e[c][i]) * tile->factor[i];
-    for (int i = 0; i < FB_TILE; i++)
-        tile->e[tile->label[i]][i] = tile->weight[i] == 0 ? 0 : tile->entry[i];
+    for (int i = 0; i < FB_LANES; i++)
+        e[group->label[at + i]][i] = group->entry[at + i];
 }
 
-FB_INLINE int64_t FN(few_classes)(const fb_rows *rows, int soft)
+FB_INLINE void FN(end_tiles)(FN(tiles) * tiles, const FN(group) * group, const fb_rows *rows, int64_t start,
+                             int64_t count, int soft)
 {
     const int64_t classes = rows->classes;
-    int64_t bad = -1;
-    FN(tile) tile FB_ALIGNED;
-    FN(tile_targets) targets FB_ALIGNED; /* of soft ones */
-
-    for (int64_t start = 0; start < rows->rows; start += FB_TILE) {
-        const int64_t count = rows->rows - start < FB_TILE ? rows->rows - start : FB_TILE;
-        const REAL *weights = (const REAL *)rows->weight + start;
-        REAL losses[FB_TILE] FB_ALIGNED;
-
-        FN(tile_turn_in)(&tile, (const REAL *)rows->x + start * classes, count, classes);
-        const int64_t found = FN(tile_labels)(&tile, rows, start, count, soft);
-        bad = bad < 0 ? found : bad;
-        FN(tile_max)(&tile, classes);
-        if (soft) {
-            FN(tile_turn_targets)(&targets, &tile, rows, start, count);
-            FN(tile_target_sums)(&targets, &tile, classes);
+    for (int64_t at = 0; at < count; at += FB_LANES) {
+        const int64_t n = count - at < FB_LANES ? count - at : FB_LANES, first = start + at;
+        FN(vector) *e = FN(tile_of)(tiles->e, at, classes);
+        if (rows->proba) {
+            FN(tile_proba)(e, classes, group->inverse + at, FN(tile_of)(tiles->out, 0, classes));
+            FN(turn_out)(tiles->out, n, classes, tiles->staged, FN(row_of)(rows->proba, first, classes));
         }
-        FN(tile_softmax)(&tile, classes);
-        if (rows->class_weight && !soft)
-            FN(tile_keep_nan)(&tile, weights, count);
-
-        FN(tile_losses)(&tile, &targets, losses, soft);
-        memcpy((REAL *)rows->loss + start, losses, (size_t)count * sizeof(REAL));
-        if (rows->proba)
-            FN(tile_proba)(&tile, (REAL *)rows->proba + start * classes, count, classes);
-        if (rows->hess)
-            FN(tile_hess)(&tile, &targets, rows, start, count, soft);
+        if (rows->hess) {
+            FN(tile_hess)(e, classes, group, at, rows->scale, soft, FN(tile_of)(tiles->out, 0, classes));
+            FN(turn_out)(tiles->out, n, classes, tiles->staged, FN(row_of)(rows->hess, first, classes));
+        }
         if (rows->grad) {
             if (soft)
-                FN(tile_target_grad)(&tile, &targets, rows);
+                FN(tile_target_grad)(e, FN(tile_of)(tiles->t, at, classes), classes, group, at, rows->scale);
             else
-                FN(tile_grad)(&tile, rows);
-            FN(tile_turn_out)(&tile, (REAL *)rows->grad + start * classes, count, classes);
+                FN(tile_grad)(e, classes, group, at);
+            FN(turn_out)(e[0], n, classes, tiles->staged, FN(row_of)(rows->grad, first, classes));
         }
     }
-    return bad;
-}
-
-static int64_t FN(few_classes_labels)(const fb_rows *rows)
-{
-    return FN(few_classes)(rows, 0);
-}
-
-static int64_t FN(few_classes_soft)(const fb_rows *rows)
-{
-    return FN(few_classes)(rows, 1);
 }

@@ -1,79 +1,63 @@
-/* Soft targets of a tile of rows, as the row of few_classes.inc.h: probabilities, or labels that are smoothed. */
+/* Soft targets of a tile of rows, as those of a row in soft_rows.inc.h. */
 
-typedef struct {
-    REAL t[FB_FEW_CLASSES][FB_TILE];        /* smoothing and class weights in them */
-    double sum[FB_TILE], lost[FB_TILE];     /* of t */
-    double dot[FB_TILE], dot_lost[FB_TILE]; /* of t (max - x), which stands beside log1p(rest) in the loss */
-} FN(tile_targets);
-
-FB_INLINE void FN(tile_turn_targets)(FN(tile_targets) * targets, const FN(tile) * tile, const fb_rows *rows,
-                                     int64_t start, int64_t count)
+/* The targets, their sum, and that of t (max - x), while the tile holds the logits. */
+FB_INLINE void FN(tile_targets)(FN(tiles) * tiles, FN(group) * group, int64_t at, const fb_rows *rows,
+                                int64_t first, int64_t n, int64_t after)
 {
     const int64_t classes = rows->classes;
     const REAL smoothing = (REAL)rows->smoothing, uniform = (REAL)(rows->smoothing / (double)classes);
-    const REAL *weight = rows->class_weight;
-    const REAL *given = rows->labels ? NULL : (const REAL *)rows->targets + start * classes;
+    const REAL *class_weight = rows->class_weight;
+    FN(vector) *x = FN(tile_of)(tiles->e, at, classes), *targets = FN(tile_of)(tiles->t, at, classes);
+    double sum[FB_LANES] FB_ALIGNED = {0}, lost[FB_LANES] FB_ALIGNED = {0};
+    double dot[FB_LANES] FB_ALIGNED = {0}, dot_lost[FB_LANES] FB_ALIGNED = {0};
 
+    if (rows->labels) {
+        memset(targets, 0, (size_t)classes * sizeof targets[0]);
+        for (int64_t i = 0; i < n; i++)
+            targets[group->label[at + i]][i] = 1;
+    } else {
+        FN(turn_in)(FN(row_of)(rows->targets, first, classes), n, classes, after, tiles->staged, targets[0]);
+    }
     for (int64_t c = 0; c < classes; c++) {
-        for (int64_t i = 0; i < FB_TILE; i++)
-            targets->t[c][i] = 0;
-        if (given)
-            for (int64_t i = 0; i < count; i++)
-                targets->t[c][i] = given[i * classes + c];
-        for (int64_t i = 0; i < FB_TILE; i++)
-            targets->t[c][i] = FMA(targets->t[c][i], 1 - smoothing, uniform);
-    }
-    if (!given)
-        for (int64_t i = 0; i < FB_TILE; i++)
-            targets->t[tile->label[i]][i] = (1 - smoothing) + uniform;
-    if (weight)
-        for (int64_t c = 0; c < classes; c++)
-            for (int64_t i = 0; i < FB_TILE; i++)
-                targets->t[c][i] *= weight[c];
-}
-
-/* While the tile holds the logits, and their maximum. */
-FB_INLINE void FN(tile_target_sums)(FN(tile_targets) * targets, const FN(tile) * tile, int64_t classes)
-{
-    for (int i = 0; i < FB_TILE; i++)
-        targets->sum[i] = targets->lost[i] = targets->dot[i] = targets->dot_lost[i] = 0;
-    for (int64_t c = 0; c < classes; c++)
-        for (int i = 0; i < FB_TILE; i++) {
-            const REAL t = targets->t[c][i], x = tile->e[c][i], max = tile->max[i];
-            const double value = t, sum = targets->sum[i] + value, part = sum - targets->sum[i];
-            targets->lost[i] += (targets->sum[i] - (sum - part)) + (value - part);
-            targets->sum[i] = sum;
-            /* t (max - x), by halves: the difference may overflow where the product does not */
-            const double product = t == 0 || x == max ? 0 : 2 * value * (max * 0.5 - x * 0.5);
-            const double dot = targets->dot[i] + product;
+        const REAL weight = class_weight ? class_weight[c] : 1;
+        FB_ROLLED
+        for (int i = 0; i < FB_LANES; i++) {
+            const REAL t = FN(target)(targets[c][i], smoothing, uniform) * weight;
+            const double value = t, total = sum[i] + value, part = total - sum[i];
+            lost[i] += (sum[i] - (total - part)) + (value - part);
+            sum[i] = total;
+            const double product = FN(target_product)(t, x[c][i], group->max[at + i]);
+            const double dot_total = dot[i] + product;
             if (sizeof(REAL) == sizeof(double)) { /* for float, 29 bits to spare make up for the rounding */
-                const double dot_part = dot - targets->dot[i];
-                targets->dot_lost[i] += (targets->dot[i] - (dot - dot_part)) + (product - dot_part);
+                const double dot_part = dot_total - dot[i];
+                dot_lost[i] += (dot[i] - (dot_total - dot_part)) + (product - dot_part);
             }
-            targets->dot[i] = dot;
+            dot[i] = dot_total;
+            targets[c][i] = t;
         }
-    for (int i = 0; i < FB_TILE; i++) { /* an infinite term is the sum; what it lost is NaN */
-        targets->dot[i] = fabs(targets->dot[i]) == INFINITY ? targets->dot[i]
-                                                            : targets->dot[i] + targets->dot_lost[i];
-        targets->lost[i] = fabs(targets->sum[i]) == INFINITY ? 0 : targets->lost[i];
+    }
+    for (int i = 0; i < FB_LANES; i++) { /* an infinite term is the sum; what it lost is NaN */
+        group->sum[at + i] = sum[i];
+        group->lost[at + i] = fabs(sum[i]) == INFINITY ? 0 : lost[i];
+        group->dot[at + i] = fabs(dot[i]) == INFINITY ? dot[i] : dot[i] + dot_lost[i];
     }
 }
 
-/* grad = (sum p - t) factor, taken as p (sum - t) - t (1 - p), which cancels nothing; in the place of exp(x - max). */
-FB_INLINE void FN(tile_target_grad)(FN(tile) * tile, const FN(tile_targets) * targets, const fb_rows *rows)
+/* The gradient in the place of exp(x - max). */
+FB_INLINE void FN(tile_target_grad)(FN(vector) * e, const FN(vector) * targets, int64_t classes,
+                                    const FN(group) * group, int64_t at, double scale)
 {
-    REAL others[FB_TILE] FB_ALIGNED;
-    for (int i = 0; i < FB_TILE; i++) {
-        tile->inverse[i] = (REAL)(1 / (1 + tile->rest[i]));
-        others[i] = (REAL)(tile->rest[i] / (1 + tile->rest[i]));
-        tile->factor[i] = (REAL)(tile->weight[i] * rows->scale);
-    }
-    for (int64_t c = 0; c < rows->classes; c++)
-        for (int i = 0; i < FB_TILE; i++) {
-            const REAL t = targets->t[c][i], e = tile->e[c][i], p = FABS(e) * tile->inverse[i];
-            const REAL other_targets = (REAL)((targets->sum[i] - (double)t) + targets->lost[i]);
-            const REAL not_p = FN(not_p)(p, e, tile->ties[i] == 1, others[i]);
-            const REAL value = (p * other_targets - t * not_p) * tile->factor[i];
-            tile->e[c][i] = tile->weight[i] == 0 ? 0 : value;
+    const REAL *inverse = group->inverse + at, *others = group->others + at;
+    REAL factor[FB_LANES] FB_ALIGNED;
+    for (int i = 0; i < FB_LANES; i++)
+        factor[i] = (REAL)(group->weight[at + i] * scale);
+    for (int64_t c = 0; c < classes; c++) {
+        FB_ROLLED
+        for (int i = 0; i < FB_LANES; i++) {
+            const REAL value = FN(target_entry)(e[c][i], targets[c][i], group->sum[at + i],
+                                                group->lost[at + i], inverse[i], others[i],
+                                                group->ties[at + i] == 1, factor[i]);
+            e[c][i] = group->weight[at + i] == 0 ? 0 : value;
         }
+    }
 }

@@ -8,11 +8,10 @@
 #include <stdint.h>
 
 enum {
-    FB_BLOCK = 512,    /* what a block's arrays take of the first-level cache leaves room for the caller's */
-    FB_LANES = 16,     /* the floats of the widest vector */
-    FB_SUM_LANES = 32, /* two additions under way in each lane of it */
-    FB_FEW_CLASSES = 128,   /* rows of no more are faster a tile at a time (measured) */
-    FB_FEW_SOFT_BYTES = 512 /* the same, with soft targets: two tiles */
+    FB_BLOCK = 512,     /* what a block's arrays take of the first-level cache leaves room for the caller's */
+    FB_LANES = 16,      /* the floats of the widest vector */
+    FB_SUM_LANES = 32,  /* two additions under way in each lane of it */
+    FB_FEW_CLASSES = 64 /* rows of no more are faster on their side (measured) */
 };
 
 /* The dtypes that are read. */
@@ -75,7 +74,7 @@ typedef struct {
     const int64_t *labels;    /* one a row; NULL: targets is read */
     const void *targets;      /* one row of probabilities a row of x */
     const void *class_weight; /* classes elements, or NULL: all are 1 */
-    const void *weight;       /* one a row, 0 where the row is left out */
+    const void *weight;       /* one a row, 0 where the row is left out; NULL: all are 1 */
     double smoothing, scale;
     void *loss;    /* one a row */
     void *grad;    /* as x, or NULL; may be x */

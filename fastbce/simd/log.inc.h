@@ -81,14 +81,12 @@ FB_INLINE FN(pair) FN(log_near)(FN(scaled) q, REAL exact, REAL q_low)
     return result;
 }
 
-/* log1p(x), x >= 0 and finite. Error: 0.912 ULP at x = 0.28061536782679231 (double). */
-FB_INLINE REAL FN(log1p)(REAL x)
+/* log(q + q_low), q >= 1 and finite, rounded; inverse is 1 / q, and exact is q + q_low - 1.
+ * Error, where q = 1 + x: 0.912 ULP at x = 0.28061536782679231 (double). */
+FB_INLINE REAL FN(log_over_one)(REAL q, REAL exact, REAL q_low, REAL inverse)
 {
-    const REAL q = 1 + x;
-    const REAL part = q - x;
-    const REAL q_low = (x - (q - part)) + (1 - part);
     FN(scaled) scaled = FN(scale)(q, 1);
-    scaled.inverse = 1 / scaled.m;
-    const FN(pair) log = FN(log_near)(scaled, x, q_low);
+    scaled.inverse = FN(from_bits)(FN(to_bits)(inverse) - scaled.over);
+    const FN(pair) log = FN(log_near)(scaled, exact, q_low);
     return log.high + log.low;
 }

@@ -1,82 +1,208 @@
-/* Softmax of one row, in pieces of a block: its maximum, exp(x - maximum) and the sum of these. */
+/* Softmax of one row: its maximum, exp(x - maximum), and the sum of these. */
 
-/* What a row comes to. */
-typedef struct {
-    REAL max;
-    double rest;  /* the sum of exp(x - max) over all classes but one that reaches max */
-    int64_t ties; /* how many reach it */
-} FN(softmax);
-
-/* The largest of n values. A NaN is returned or passed over: exp(NaN - max) brings it back.
- *
- * As integers: flipping the other bits of a negative float makes the order of the bits that of the values, and an
- * integer maximum vectorises without -ffast-math. */
-FB_INLINE REAL FN(row_max)(int64_t n, const REAL *x)
+/* A square, transposed: GCC and clang make shuffles of this. */
+FB_INLINE void FN(turn)(const REAL *restrict from, int64_t stride, REAL *restrict to)
 {
-    const SIGNED_BITS flip = (SIGNED_BITS)((BITS)-1 >> 1);
-    SIGNED_BITS best = -flip - 1;
-    for (int64_t i = 0; i < n; i++) {
-        const SIGNED_BITS bits = (SIGNED_BITS)FN(to_bits)(x[i]);
-        const SIGNED_BITS key = bits < 0 ? bits ^ flip : bits;
-        best = key > best ? key : best;
-    }
-    return FN(from_bits)((BITS)(best < 0 ? best ^ flip : best));
+    for (int i = 0; i < FB_LANES; i++)
+        for (int k = 0; k < FB_LANES; k++)
+            to[i * FB_LANES + k] = from[k * stride + i];
 }
 
-/* exp(x - max); what rounding x - max loses is carried. Error: 0.672 ULP at 14.2643309 - 17.3821487 (float), 0.712 at
- * 9990.5351438682246 - 10019.981073302504 (double). */
+/* The last n < FB_LANES elements of a row, as a vector filled up. (A counter as wide as the elements: one mask.) */
+FB_INLINE void FN(read_tail)(int64_t n_, const REAL *restrict from, REAL filling, REAL *restrict to)
+{
+    const SIGNED_BITS n = (SIGNED_BITS)n_;
+    FB_ROLLED
+    for (SIGNED_BITS i = 0; i < FB_LANES; i++)
+        to[i] = i < n ? from[i] : filling;
+}
+
+FB_INLINE void FN(write_tail)(int64_t n_, const REAL *restrict from, REAL *restrict to)
+{
+    const SIGNED_BITS n = (SIGNED_BITS)n_;
+    FB_ROLLED
+    for (SIGNED_BITS i = 0; i < FB_LANES; i++)
+        if (i < n)
+            to[i] = from[i];
+}
+
+/* The order of keys is that of the values: the other bits of a negative one are flipped. Integers, because a maximum of
+ * these vectorises without -ffast-math. */
+FB_INLINE SIGNED_BITS FN(order_key)(SIGNED_BITS bits)
+{
+    return bits < 0 ? bits ^ (SIGNED_BITS)((BITS)-1 >> 1) : bits;
+}
+
+FB_INLINE void FN(max_add)(const REAL *x, SIGNED_BITS *best)
+{
+    FB_ROLLED
+    for (int i = 0; i < FB_LANES; i++) {
+        const SIGNED_BITS key = FN(order_key)((SIGNED_BITS)FN(to_bits)(x[i]));
+        best[i] = key > best[i] ? key : best[i];
+    }
+}
+
+/* The largest of n values. A NaN is returned or passed over: exp(NaN - max) brings it back. */
+FB_INLINE REAL FN(row_max)(int64_t n, const REAL *x)
+{
+    const int64_t whole = n & -FB_LANES, two = whole & -(2 * FB_LANES);
+    SIGNED_BITS best[FB_LANES] FB_ALIGNED,
+        more[FB_LANES] FB_ALIGNED; /* two at a time: neither waits for the other */
+    REAL last[FB_LANES] FB_ALIGNED;
+    for (int i = 0; i < FB_LANES; i++)
+        best[i] = more[i] = (SIGNED_BITS)((BITS)1 << (sizeof(BITS) * 8 - 1));
+    for (int64_t i = 0; i < two; i += 2 * FB_LANES) {
+        FN(max_add)(x + i, best);
+        FN(max_add)(x + i + FB_LANES, more);
+    }
+    if (two < whole)
+        FN(max_add)(x + two, more);
+    if (whole < n) {
+        FN(read_tail)(n - whole, x + whole, (REAL)-INFINITY, last);
+        FN(max_add)(last, best);
+    }
+    SIGNED_BITS most = best[0];
+    FB_ROLLED
+    for (int i = 0; i < FB_LANES; i++) {
+        const SIGNED_BITS key = best[i] > more[i] ? best[i] : more[i];
+        most = key > most ? key : most;
+    }
+    return FN(from_bits)((BITS)FN(order_key)(most));
+}
+
+/* exp(x - max); what rounding x - max loses is carried.
+ *
+ * As exp_sum, but the sum 1 + r + r^2 q(r) is rounded in r and in what stands beside 1, then once with the scaling:
+ * a fifth less work. Error: 1.02 ULP at -38.9378586 - -11.559866 (float), 1.06 at -4.0659144463524903 -
+ * 17.064159258354735 (double). */
 FB_INLINE REAL FN(exp_difference)(REAL x, REAL max)
 {
     const REAL difference = x - max;
     const REAL part = difference - x;
     const REAL lost = (x - (difference - part)) - (max + part);
-    return FN(exp_sum)(difference, lost, 0).high;
+    const REAL magic = ROUND_MAGIC + EXPONENT_BIAS +
+                       64; /* the low bits of shifted are the exponent of 2^(k + 64) */
+    const REAL shifted = FMA(difference, (REAL)1.4426950408889634, magic);
+    const REAL k = shifted - magic;
+    const REAL r = FMA(k, -LN2, difference) + FMA(k, -LN2_REST, lost);
+    const REAL r2 = r * r;
+    const REAL beside_1 = FMA(r2, FN(exp_tail)(r, r2), r);
+    const REAL scale = FN(from_bits)(FN(to_bits)(shifted) << MANTISSA_BITS) * (REAL)0x1p-64;
+    /* Below EXP_CUT all of the above is meaningless, and not used. NaN is not below. */
+    return difference < (REAL)EXP_CUT ? 0 : FMA(beside_1, scale, scale);
 }
 
-/* e = exp(x - max), and -1 where x is max: a class of its own, which the sum leaves out, so it is 0 among the summands. e
- * may be x; n is a multiple of FB_LANES. Returns how many reach max. */
-FB_INLINE int64_t FN(exp_piece)(int64_t n_, const REAL *x, REAL max, REAL *e, REAL *summands)
+/* A sum of exponentials in progress, lane by lane. Four at most are added as they are, which costs less than half an ULP
+ * of the sum; sums of four are added in float64, for float64 with what rounding took. */
+typedef struct {
+    double sum[FB_LANES], lost[FB_LANES];
+    SIGNED_BITS ties[FB_LANES]; /* how many reached the maximum */
+} FN(exp_lanes);
+
+/* e = exp(x - max), and -1 where x is max: a class of its own, which the sum leaves out. e may be x. */
+FB_INLINE void FN(exp_add)(const REAL *x, const REAL *max, REAL *e, REAL *four, SIGNED_BITS *ties)
 {
-    const int64_t n = n_ & -FB_LANES;
-    SIGNED_BITS ties = 0;
     FB_INDEPENDENT
-    for (int64_t i = 0; i < n; i++) {
-        const int tie = x[i] == max;
-        const REAL value = FN(exp_difference)(x[i], max);
-        ties += tie;
-        summands[i] = tie ? 0 : value;
+    FB_ROLLED
+    for (int i = 0; i < FB_LANES; i++) {
+        const int tie = x[i] == max[i];
+        const REAL value = FN(exp_difference)(x[i], max[i]);
+        ties[i] += tie;
+        four[i] += tie ? 0 : value;
         e[i] = tie ? -1 : value;
     }
-    return ties;
 }
 
-/* The same for a row of any length, and its sum. */
-FB_INLINE FN(softmax) FN(exp_row)(int64_t n, const REAL *x, REAL *e)
+FB_INLINE void FN(exp_flush)(REAL *four, double *sum, double *lost)
 {
-    FN(softmax) row = {FN(row_max)(n, x), 0, 0};
-    fb_lanes lanes = {{0}, {0}};
-    REAL summands[FB_BLOCK] FB_ALIGNED, last[FB_LANES] FB_ALIGNED;
-
-    for (int64_t start = 0; start < n; start += FB_BLOCK) {
-        const int64_t left = n - start < FB_BLOCK ? n - start : FB_BLOCK;
-        const int64_t whole = left & -FB_LANES, tail = left - whole;
-        row.ties += FN(exp_piece)(whole, x + start, row.max, e + start, summands);
-        if (tail) { /* one more vector, filled up with what adds nothing */
-            const REAL *from = x + start + whole;
-            REAL *to = e + start + whole;
-            for (int64_t i = 0; i < FB_LANES; i++)
-                last[i] = i < tail ? from[i] : (REAL)-INFINITY;
-            row.ties += FN(exp_piece)(FB_LANES, last, row.max, last, summands + whole);
-            for (int64_t i = 0; i < tail; i++)
-                to[i] = last[i];
+    FB_ROLLED
+    for (int i = 0; i < FB_LANES; i++) {
+        const double value = four[i], total = sum[i] + value;
+        if (sizeof(REAL) == sizeof(double)) { /* for float, 29 bits to spare make up for the rounding */
+            const double part = total - sum[i];
+            lost[i] += (sum[i] - (total - part)) + (value - part);
         }
-        FN(add)(tail ? whole + FB_LANES : whole, summands, &lanes);
+        sum[i] = total;
+        four[i] = 0;
     }
-    row.rest = fb_sum_value(fb_sum_lanes(&lanes)) + (double)(row.ties - 1);
-    /* No limit exists where all are -inf, or where two are inf. (Padding adds ties to the former.) */
-    if (row.max != row.max || row.max == (REAL)-INFINITY || (row.max == (REAL)INFINITY && row.ties > 1))
-        row.rest = (double)NAN;
-    return row;
+}
+
+/* e = exp(x - max) for a piece of a row, added to the row's lanes. e may be x. */
+FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, REAL max_, REAL *e, FN(exp_lanes) * lanes)
+{
+    const int64_t whole = n & -FB_LANES;
+    double sum[FB_LANES] FB_ALIGNED, lost[FB_LANES] FB_ALIGNED;
+    SIGNED_BITS ties[FB_LANES] FB_ALIGNED;
+    REAL max[FB_LANES] FB_ALIGNED, four[FB_LANES] FB_ALIGNED, last[FB_LANES] FB_ALIGNED;
+
+    for (int i = 0; i < FB_LANES; i++) {
+        max[i] = max_;
+        four[i] = 0;
+    }
+    memcpy(sum, lanes->sum, sizeof sum);
+    memcpy(lost, lanes->lost, sizeof lost);
+    memcpy(ties, lanes->ties, sizeof ties);
+    for (int64_t start = 0; start < whole; start += FB_FOUR * FB_LANES) {
+        const int64_t end = whole - start < FB_FOUR * FB_LANES ? whole : start + FB_FOUR * FB_LANES;
+        for (int64_t i = start; i < end; i += FB_LANES) {
+            __builtin_prefetch(x + i + FB_AHEAD);
+            __builtin_prefetch(e + i + FB_AHEAD, 1);
+            FN(exp_add)(x + i, max, e + i, four, ties);
+        }
+        FN(exp_flush)(four, sum, lost);
+    }
+    if (whole < n) { /* one more vector, filled up with what adds nothing */
+        FN(read_tail)(n - whole, x + whole, (REAL)-INFINITY, last);
+        FN(exp_add)(last, max, last, four, ties);
+        FN(exp_flush)(four, sum, lost);
+        FN(write_tail)(n - whole, last, e + whole);
+    }
+    memcpy(lanes->sum, sum, sizeof sum);
+    memcpy(lanes->lost, lost, sizeof lost);
+    memcpy(lanes->ties, ties, sizeof ties);
+}
+
+/* The sum over all classes but one that reaches max. No limit exists where all are -inf, or where two are inf. (What
+ * fills up the last vector adds ties to the former.) None reaches a maximum that is NaN. */
+FB_INLINE double FN(rest_of)(double sum, double lost, REAL max, SIGNED_BITS ties)
+{
+    const int no_limit = ties == 0 || max == (REAL)-INFINITY || (max == (REAL)INFINITY && ties > 1);
+    const double whole = fabs(sum) < INFINITY ? sum + lost : sum;
+    return no_limit ? (double)NAN : whole + (double)(ties - 1);
+}
+
+/* What the lanes of FB_LANES rows hold: of each row in pairs, 8 sums of two, then 4, 2 and 1. */
+static void FN(exp_totals)(const FN(exp_lanes) * lanes, const REAL *max, SIGNED_BITS *ties, double *rest)
+{
+    double sum[FB_LANES][FB_LANES] FB_ALIGNED, lost[FB_LANES][FB_LANES] FB_ALIGNED; /* lane by lane */
+    const int64_t stride = sizeof *lanes / sizeof(double);
+    FB_JOIN(turn, f64, FB_ISA)(lanes->sum, stride, sum[0]);
+    if (sizeof(REAL) == sizeof(double))
+        FB_JOIN(turn, f64, FB_ISA)(lanes->lost, stride, lost[0]);
+    else
+        memset(lost[0], 0, sizeof lost[0]);
+    for (int half = FB_LANES / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; lane++) {
+            FB_ROLLED
+            for (int i = 0; i < FB_LANES; i++) {
+                const double value = sum[lane + half][i], total = sum[lane][i] + value;
+                if (sizeof(REAL) == sizeof(double)) {
+                    const double part = total - sum[lane][i];
+                    lost[lane][i] += lost[lane + half][i] +
+                                     ((sum[lane][i] - (total - part)) + (value - part));
+                }
+                sum[lane][i] = total;
+            }
+        }
+    for (int i = 0; i < FB_LANES; i++) {
+        SIGNED_BITS count = 0;
+        FB_ROLLED
+        for (int lane = 0; lane < FB_LANES; lane++)
+            count += lanes[i].ties[lane];
+        ties[i] = count;
+    }
+    for (int i = 0; i < FB_LANES; i++)
+        rest[i] = FN(rest_of)(sum[0][i], lost[0][i], max[i], ties[i]);
 }
 
 /* 1 - p: of a maximum that is unique the sum of the others, for only that one may exceed 1/2. */
@@ -88,7 +214,13 @@ FB_INLINE REAL FN(not_p)(REAL p, REAL e, int unique, REAL others)
 /* out = |e| factor; out may be e */
 FB_INLINE void FN(scale_row)(int64_t n, const REAL *e, REAL factor, REAL *out)
 {
+    const int64_t whole = n & -FB_LANES;
+    REAL last[FB_LANES] FB_ALIGNED;
     FB_INDEPENDENT
-    for (int64_t i = 0; i < n; i++)
+    for (int64_t i = 0; i < whole; i++)
         out[i] = FABS(e[i]) * factor;
+    FN(read_tail)(n - whole, e + whole, 0, last);
+    for (int i = 0; i < FB_LANES; i++)
+        last[i] = FABS(last[i]) * factor;
+    FN(write_tail)(n - whole, last, out + whole);
 }
