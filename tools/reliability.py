@@ -44,7 +44,7 @@ def seconds(work, threads):
 
 
 def at_once(name, shape, times):
-    """The time of 32 threads at once, relative to one that makes all of their calls: best of each, in turns."""
+    """The time of 32 threads at once, relative to one that makes all of their calls; best of 30 each."""
     call = one_call(name, shape)
     one = all_of_them = np.inf
     for _ in range(30):
