@@ -252,6 +252,15 @@ def best_times(calls: dict[str, Call], seconds: float, round_seconds: float = 0.
     return best
 
 
+def busy(threads: int) -> str | None:
+    """Say so if other work wants the cores that `threads` threads are about to take."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    if load + threads <= cores + 0.7:  # what came before this command may still show in the load
+        return None
+    return f"This machine is busy: a load of {load:.1f} on {cores} cores. Expect no steady times."
+
+
 def memory_bandwidth(threads: int) -> float:
     """Measure the bytes per second that np.add reads and writes on so many threads, far beyond the caches."""
     size = 1 << 24
@@ -418,6 +427,8 @@ def run(args: argparse.Namespace) -> None:
 
     console, progress_console = Console(highlight=False), Console(stderr=True, highlight=False)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    if warning := busy(args.threads):
+        progress_console.print(warning, style="yellow")
     rows: list[Row] = []
     with Progress(*columns, console=progress_console, transient=True) as progress:
         bar = progress.add_task("memory", total=len(args.loss) * len(args.sizes))

@@ -188,6 +188,14 @@ def test_bandwidth_counts_every_byte_once(monkeypatch):
     assert _bench.memory_bandwidth(threads=3) == 3 * 4 * (1 << 24) / 2
 
 
+@pytest.mark.parametrize(("load", "threads", "warned"), [(0.5, 4, False), (3.0, 1, False), (3.0, 2, True)])
+def test_a_busy_machine_is_a_warning(monkeypatch, load, threads, warned):
+    monkeypatch.setattr(_bench.os, "getloadavg", lambda: (load, 0.0, 0.0), raising=False)
+    monkeypatch.setattr(_bench.os, "sched_getaffinity", lambda process: {0, 1, 2, 3}, raising=False)
+    expected = "This machine is busy: a load of 3.0 on 4 cores. Expect no steady times."
+    assert _bench.busy(threads) == (expected if warned else None)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(2.5, "2.50 s"), (0.0123, "12.3 ms"), (9.99e-7, "999 ns"), (1e-6, "1.00 µs"), (3.21e-10, "0.32 ns")],
