@@ -92,6 +92,11 @@ setup(
             extension("_cross_entropy"),
             extension("_threads"),
         ],
-        compiler_directives={"language_level": 3, "cdivision": True, "embedsignature": True},
+        compiler_directives={
+            "language_level": 3,
+            "cdivision": True,
+            "embedsignature": True,
+            "freethreading_compatible": True,
+        },
     ),
 )

@@ -77,14 +77,22 @@ def _fill_codes():
 _fill_codes()
 
 
-cdef int bfloat16_number = -1  # a user's dtype: NumPy gives it its number when ml_dtypes is imported
+cdef extern from *:
+    """
+    /* The number of a user's dtype: NumPy gives it one when ml_dtypes is imported, once for all threads. */
+    static int fb_bfloat16_number = -1;
+    static inline int bfloat16_number(void) { return __atomic_load_n(&fb_bfloat16_number, __ATOMIC_RELAXED); }
+    static inline void set_bfloat16(int number) { __atomic_store_n(&fb_bfloat16_number, number, __ATOMIC_RELAXED); }
+    """
+    int bfloat16_number() noexcept
+    void set_bfloat16(int number) noexcept
 
 
 cdef int dtype_code(cnp.ndarray array) noexcept:
     cdef int number = cnp.PyArray_TYPE(array)
     if 0 <= number <= FB_NPY_HALF:
         return code_of[number]
-    return FB_BF16 if number == bfloat16_number else -1
+    return FB_BF16 if number == bfloat16_number() else -1
 
 
 cdef const fb_kernels *kernels_for(int dtype) noexcept:
@@ -122,11 +130,10 @@ cdef Py_ssize_t MOST_ELEMENTS = <Py_ssize_t>1 << 48
 
 
 cdef cnp.ndarray as_array(object value, str name):
-    global bfloat16_number
     cdef cnp.ndarray array = value if cnp.PyArray_CheckExact(value) else _converted(value, name)
-    if (cnp.PyArray_TYPE(array) > FB_NPY_HALF and bfloat16_number < 0
+    if (cnp.PyArray_TYPE(array) > FB_NPY_HALF and bfloat16_number() < 0
             and array.dtype.type is getattr(sys.modules.get("ml_dtypes"), "bfloat16", None)):
-        bfloat16_number = cnp.PyArray_TYPE(array)
+        set_bfloat16(cnp.PyArray_TYPE(array))
     if cnp.PyArray_SIZE(array) > MOST_ELEMENTS:
         raise ValueError(f"{name}: expected at most 2**48 elements, got shape {(<object>array).shape}")
     return array
