@@ -28,7 +28,8 @@ FUZZ_SECONDS ?= 300
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help demo test test-all test-peers test-asan fuzz hashes lint format bench bench-compare bench-check dashboard build clean
+.PHONY: help demo test test-all test-peers test-asan test-old-cpu test-serial test-tsan test-memcheck test-parallel fuzz \
+        hashes lint format bench bench-compare bench-check dashboard build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +49,20 @@ test-peers: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-peers ## install t
 test-asan: build/asan/.built $(VENV)/.built $(VENV)/.group-test ## run the tests under AddressSanitizer and UBSan
 	$(ASAN) PYTHONPATH=$(CURDIR)/build/asan/lib $(BIN)/python -P -m pytest --ignore=tests/test_vectorised.py $(ARGS)
 
+# What takes a while in an emulator, and no more.
+QUICK := shapes empty
+
+test-tsan: $(VENV)/.built $(VENV)/.group-test ## run the kernels in threads under ThreadSanitizer
+	$(BIN)/python -m pytest -m "" tests/test_kernel_threads.py $(ARGS)
+
+test-memcheck: $(VENV)/.built ## make calls under valgrind's memcheck
+	@$(call needs,valgrind,valgrind)
+	PYTHONMALLOC=malloc FASTBCE_ISA=avx2 valgrind --quiet --error-exitcode=1 --leak-check=no \
+	    --suppressions=tests/memcheck.supp $(BIN)/python tests/memcheck.py
+
+test-parallel: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-parallel ## run each test in several threads at once
+	$(BIN)/python -m pytest --parallel-threads=4 $(ARGS)
+
 fuzz: build/fuzz/.built $(VENV)/.group-test $(VENV)/.group-fuzz ## call with anything, guided by coverage (FUZZ_SECONDS=300)
 	@mkdir -p build/fuzz/found build/fuzz/corpus
 	LD_PRELOAD=$$($(BIN)/python -c 'import atheris; print(atheris.path())')/asan_with_fuzzer.so \
@@ -55,6 +70,14 @@ fuzz: build/fuzz/.built $(VENV)/.group-test $(VENV)/.group-fuzz ## call with any
 	$(BIN)/python tests/fuzz.py --outcomes=build/fuzz/outcomes.json -max_total_time=$(FUZZ_SECONDS) -max_len=400 \
 	    -len_control=0 -verbosity=0 -artifact_prefix=build/fuzz/found/ -rss_limit_mb=4096 -timeout=30 $(ARGS) build/fuzz/corpus
 	@echo "outcomes: $$(cat build/fuzz/outcomes.json)"
+
+test-old-cpu: $(VENV)/.built $(VENV)/.group-test ## run some tests as if on a CPU without AVX, in QEMU
+	@$(call needs,qemu-x86_64,qemu-user)
+	qemu-x86_64 -cpu Nehalem $(BIN)/python -m pytest $(or $(ARGS),$(QUICK:%=tests/test_%.py))
+
+test-serial: build/serial/.built $(VENV)/.built $(VENV)/.group-test ## run some tests with a build without OpenMP
+	PYTHONPATH=$(CURDIR)/build/serial/lib $(BIN)/python -P -m pytest \
+	    $(or $(ARGS),$(QUICK:%=tests/test_%.py) tests/test_threads_isa.py tests/test_outputs.py)
 
 hashes: $(VENV)/.built $(VENV)/.group-test ## rewrite tests/kernel_hashes.txt, after a change that is meant to move bits
 	$(BIN)/python tests/test_kernel_hashes.py --update
@@ -132,11 +155,16 @@ $(VENV)/.dashboard: $(VENV)/.pip
 	@if npm install --silent --no-audit --no-fund --prefix $(VENV)/dashboard $(PAGE_LIBRARIES) 2>/dev/null; then touch $@; \
 	else echo "no npm, or no network: the dashboard cannot be tested, nor opened offline"; fi
 
+# Stop if a program is missing, and say in which of Debian's packages it is.
+needs = command -v $(1) >/dev/null || { echo "make: needs $(1) (on Debian: apt-get install $(2))" >&2; exit 1; }
+
 # Another build, beside the usual one, as two variables of setup.py say.
 BUILD_asan := FASTBCE_SANITIZE=address,undefined
+BUILD_serial := FASTBCE_OPENMP=0
 BUILD_fuzz := FASTBCE_SANITIZE=address,fuzzer-no-link CC=clang
 
 build/%/.built: setup.py pyproject.toml $(CYTHON_FILES) $(C_FILES) $(wildcard fastbce/*.py) $(VENV)/.group-build
+	@$(if $(findstring clang,$(BUILD_$*)),$(call needs,clang,clang))
 	@echo "building fastbce into $(@D)"
 	@$(BUILD_$*) $(BIN)/python -W ignore setup.py --quiet build --build-base $(@D) --build-lib $(@D)/lib
 	@touch $@
