@@ -71,6 +71,10 @@ cdef extern from "simd/kernels.h" nogil:
         fb_sum (*total)(const fb_lanes *) noexcept nogil
         int64_t (*outside)(int64_t n, const void *values, const void *weight) noexcept nogil
         int64_t (*cross_entropy)(const fb_rows *) noexcept nogil
+        void (*turn_rows_in)(int64_t rows, int64_t classes, const void *source, int64_t stride,
+                             void *to) noexcept nogil
+        void (*turn_rows_out)(int64_t rows, int64_t classes, const void *source, int64_t stride,
+                              void *to) noexcept nogil
     ctypedef struct fb_isa:
         const char *name
         const fb_kernels *f32

@@ -3,7 +3,7 @@
 cimport numpy as cnp
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 import math
 import operator
@@ -13,6 +13,8 @@ import numpy as np
 from fastbce._arrays cimport (
     FB_BLOCK,
     FB_F16,
+    FB_F32,
+    FB_F64,
     FB_LANES,
     FB_U64,
     Operand,
@@ -35,6 +37,8 @@ from fastbce._arrays cimport (
     fb_kernels,
     fb_lanes,
     fb_rows,
+    fb_sum,
+    fb_sum_add,
     fb_sum_value,
     kernels_for,
     place,
@@ -64,6 +68,9 @@ cdef enum:
     # Below this many elements a second thread brings less than 10 microseconds (measured), and may have to be waited
     # for.
     PARALLEL_FROM = 2 * CHUNK
+    # Rows that lie across memory and are brought together at once, if they have that few elements (measured).
+    ACROSS_ROWS = 64
+    ACROSS = 1 << 20
     # Below this many elements the GIL is kept.
     RELEASE_FROM = 4096
 
@@ -75,6 +82,7 @@ cdef struct Call:
     int64_t ignore_index
     double smoothing, scale
     const void *class_weight                  # of the type computed in, or NULL
+    char *losses                              # of all rows, where a chunk holds too few to sum theirs; or NULL
     Operand x, targets, weight, where, loss, grad, hess, proba
 
 
@@ -83,10 +91,6 @@ cdef enum Results:
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------
-
-cdef inline bint simple_labels(const Call *call) noexcept nogil:
-    return call.has_labels and call.class_weight == NULL and all_count_once(call)
-
 
 cdef inline bint all_count_once(const Call *call) noexcept nogil:
     # Whether no row is left out or weighted, but for the weight of its class.
@@ -148,7 +152,7 @@ cdef void weigh_classes(const Call *call, Py_ssize_t n, const int64_t *labels, r
 
 
 cdef void survey_labels(const void *call_, Py_ssize_t chunk, Partial *partial) noexcept nogil:
-    # The same where all rows count once.
+    # Labels of which each counts once.
     cdef const Call *call = <const Call *>call_
     cdef int64_t labels[FB_BLOCK]
     cdef Py_ssize_t start = chunk * call.chunk, n = min(call.chunk, call.rows - start), i
@@ -168,7 +172,6 @@ cdef void survey_labels(const void *call_, Py_ssize_t chunk, Partial *partial) n
 
 
 cdef void survey_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) noexcept nogil:
-    # What must be known before anything is written: labels out of range, the rows that count, the sum of their weights.
     cdef const Call *call = <const Call *>call_
     cdef fb_buffers buffers
     cdef int64_t *labels = <int64_t *>buffers.y
@@ -195,11 +198,71 @@ cdef void survey_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) no
     partial.sum = call.kernels.total(&lanes)
 
 
+cdef inline bint lies_across(const Call *call, const Operand *operand) noexcept nogil:
+    # Whether neighbouring rows, not neighbouring classes, lie next to each other: the class axis is not the last one of
+    # the array, or it is in Fortran order. The elements are what is computed with, so that a kernel can turn them.
+    cdef int last = operand.ndim - 1
+    cdef int own = FB_F32 if call.size == sizeof(float) else FB_F64
+    return (last > 0 and operand.shape[last] == call.classes and operand.strides[last - 1] == call.size
+            and operand.strides[last] % call.size == 0 and <Py_ssize_t>operand.data % call.size == 0
+            and not operand.swapped
+            and (operand.load == call.kernels.load[own] or operand.store == call.kernels.store[own]))
+
+
+cdef void turn_rows(const Call *call, const Operand *operand, Py_ssize_t start, Py_ssize_t n,
+                    char *rows) noexcept nogil:
+    # Rows start .. start + n, where classes lie apart and rows do not, to one row after the other, or back.
+    cdef int last = operand.ndim - 1, d
+    cdef Py_ssize_t index, run, coordinate, inner = operand.shape[last - 1], apart = operand.strides[last] // call.size
+    cdef char *at
+    while n > 0:
+        run = min(n, inner - start % inner)
+        at = operand.data + start % inner * call.size
+        index = start // inner
+        for d in range(last - 2, -1, -1):
+            coordinate = index % operand.shape[d]
+            index //= operand.shape[d]
+            at += coordinate * operand.strides[d]
+        if operand.load != NULL:
+            call.kernels.turn_rows_in(run, call.classes, at, apart, rows)
+        else:
+            call.kernels.turn_rows_out(run, call.classes, rows, apart, at)
+        start += run
+        n -= run
+        rows += run * call.classes * call.size
+
+
+cdef const void *take_rows(const Call *call, const Operand *operand, Py_ssize_t start, Py_ssize_t n,
+                           char *memory) noexcept nogil:
+    cdef Py_ssize_t first = start * call.classes, elements = n * call.classes
+    if lies_across(call, operand):
+        turn_rows(call, operand, start, n, memory)
+        return memory
+    return take(operand, first, elements, elements, memory, call.size)
+
+
+cdef void give_rows(const Call *call, const Operand *operand, Py_ssize_t start, Py_ssize_t n,
+                    void *rows) noexcept nogil:
+    if operand.direct:
+        return
+    if lies_across(call, operand):
+        turn_rows(call, operand, start, n, <char *>rows)
+    else:
+        transfer(operand, start * call.classes, n * call.classes, <char *>rows, call.size)
+
+
+cdef void add_losses(const Call *call, Py_ssize_t n, const void *losses, fb_lanes *lanes) noexcept nogil:
+    # Up to a block of them.
+    cdef double block[FB_BLOCK]
+    memcpy(block, losses, n * call.size)
+    memset(<char *>block + n * call.size, 0, (-n & (FB_LANES - 1)) * call.size)
+    call.kernels.add((n + FB_LANES - 1) & -FB_LANES, block, lanes)
+
+
 cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char *memory, fb_buffers *buffers,
                          fb_lanes *lanes) noexcept nogil:
     # The rows start .. start + n. memory holds what is not direct of logits, targets and outputs.
-    cdef Py_ssize_t first = start * call.classes, elements = n * call.classes, bytes = elements * call.size, found
-    cdef Py_ssize_t padded = (n + FB_LANES - 1) & -FB_LANES
+    cdef Py_ssize_t first = start * call.classes, bytes = n * call.classes * call.size, found
     cdef fb_rows rows
     memset(&rows, 0, sizeof(rows))
     rows.rows = n
@@ -216,11 +279,11 @@ cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char 
         row_inputs(call, start, n, <int64_t *>buffers.y, buffers)
         rows.weight = buffers.weight
 
-    rows.x = take(&call.x, first, elements, elements, memory, call.size)
+    rows.x = take_rows(call, &call.x, start, n, memory)
     if rows.x == memory:
         memory += bytes
     if not call.has_labels:
-        rows.targets = take(&call.targets, first, elements, elements, memory, call.size)
+        rows.targets = take_rows(call, &call.targets, start, n, memory)
         if rows.targets == memory:
             memory += bytes
     rows.grad = place(&call.grad, first, True, memory, call.size)
@@ -234,19 +297,17 @@ cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char 
         memory += bytes
     rows.scratch = memory
     rows.loss = buffers.loss
+    if call.losses != NULL:
+        rows.loss = call.losses + start * call.size
 
     found = call.kernels.cross_entropy(&rows)
-    memset(<char *>rows.loss + n * call.size, 0, (padded - n) * call.size)
-    call.kernels.add(padded, rows.loss, lanes)
-
+    if call.losses == NULL:
+        add_losses(call, n, rows.loss, lanes)
     if call.loss.data != NULL:
         transfer(&call.loss, start, n, <char *>rows.loss, call.size)
-    if not call.grad.direct:
-        transfer(&call.grad, first, elements, <char *>rows.grad, call.size)
-    if not call.hess.direct:
-        transfer(&call.hess, first, elements, <char *>rows.hess, call.size)
-    if not call.proba.direct:
-        transfer(&call.proba, first, elements, <char *>rows.proba, call.size)
+    give_rows(call, &call.grad, start, n, rows.grad)
+    give_rows(call, &call.hess, start, n, rows.hess)
+    give_rows(call, &call.proba, start, n, rows.proba)
     return start + found if found >= 0 else -1
 
 
@@ -280,23 +341,74 @@ cdef void run_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) noexc
     partial.sum = call.kernels.total(&lanes)
 
 
-cdef int execute(Call *call, Run run, int threads, Partial *total) except -1:
+cdef int survey(Call *call, int threads, Partial *total) except -1:
+    # What must be known before anything is written: labels out of range, the rows that count, the sum of their weights.
+    cdef Run run = survey_chunk if call.class_weight != NULL or not all_count_once(call) else survey_labels
+    total.count = call.rows
+    total.sum.sum = call.rows
+    total.sum.lost = 0
+    total.wrong = -1
+    if call.rows == 0 or (run == survey_labels and not call.has_labels):
+        return 0
+    call.chunk = FB_BLOCK
+    if call.rows <= FB_BLOCK:
+        run(call, 0, total)
+        return 0
+    return run_chunks(run, call, (call.rows + FB_BLOCK - 1) // FB_BLOCK, threads if call.rows >= PARALLEL_FROM else 1,
+                      total)
+
+
+cdef Py_ssize_t rows_of_a_task(const Call *call, Py_ssize_t chunk, int threads) noexcept nogil:
+    # A chunk; or where rows lie across memory, more: memory is slow where it is read in pieces of a few bytes.
+    cdef Py_ssize_t rows
+    if chunk >= ACROSS_ROWS or not (lies_across(call, &call.x) or lies_across(call, &call.grad)):
+        return chunk
+    rows = min((call.rows + threads - 1) // threads, ACROSS // call.classes, <Py_ssize_t>ACROSS_ROWS)
+    return max((rows + FB_LANES - 1) & -FB_LANES, chunk)
+
+
+cdef void sum_losses(const Call *call, Py_ssize_t chunk, fb_sum *total) noexcept nogil:
+    # As run_chunks sums what the chunks come to.
+    cdef Py_ssize_t i, start, n
+    cdef fb_lanes lanes
+    cdef fb_sum part
+    total.sum = total.lost = 0
+    for i in range((call.rows + chunk - 1) // chunk):
+        start = i * chunk
+        n = min(chunk, call.rows - start)
+        memset(&lanes, 0, sizeof(lanes))
+        add_losses(call, n, call.losses + start * call.size, &lanes)
+        part = call.kernels.total(&lanes)
+        fb_sum_add(total, part.sum)
+        total.lost += part.lost
+
+
+cdef int execute(Call *call, int threads, Partial *total) except -1:
     # Rows in chunks: whole vectors of rows where there are many, so that the order of a sum is fixed.
     cdef Py_ssize_t elements = call.rows * call.classes
+    cdef Py_ssize_t chunk = max(min(CHUNK // max(call.classes, 1), <Py_ssize_t>FB_BLOCK) & -FB_LANES, 1)
     if call.rows == 0:  # then an input that broadcasts has no positions to be read at
         memset(total, 0, sizeof(total[0]))
         total.wrong = -1
         return 0
-    call.chunk = min(max(CHUNK // max(call.classes, 1), 1), <Py_ssize_t>FB_BLOCK)
-    if call.chunk > FB_LANES:
-        call.chunk &= -FB_LANES
-    if call.rows <= call.chunk and elements <= RELEASE_FROM:
-        run(call, 0, total)
-    else:
-        run_chunks(run, call, (call.rows + call.chunk - 1) // call.chunk, threads if elements >= PARALLEL_FROM else 1,
-                   total)
-    if total.count < 0:
-        raise MemoryError
+    threads = threads if elements >= PARALLEL_FROM else 1
+    call.chunk = rows_of_a_task(call, chunk, threads)
+    if call.chunk != chunk:
+        call.losses = <char *>malloc(call.rows * call.size)
+        if call.losses == NULL:
+            raise MemoryError
+    try:
+        if call.rows <= call.chunk and elements <= RELEASE_FROM:
+            run_chunk(call, 0, total)
+        else:
+            run_chunks(run_chunk, call, (call.rows + call.chunk - 1) // call.chunk, threads, total)
+        if total.count < 0:
+            raise MemoryError
+        if call.losses != NULL:
+            sum_losses(call, chunk, &total.sum)
+    finally:
+        free(call.losses)
+        call.losses = NULL
     return 0
 
 
@@ -333,6 +445,8 @@ cdef void absent(Call *call) noexcept:
     call.weight.data = call.where.data = call.loss.data = call.grad.data = call.hess.data = call.proba.data = NULL
     call.grad.direct = call.hess.direct = call.proba.direct = True  # absent ones need no memory
     call.class_weight = NULL
+    call.losses = NULL
+    call.grad.ndim = call.hess.ndim = call.proba.ndim = 1
     call.has_ignore = False
     call.smoothing = 0
 
@@ -371,7 +485,7 @@ cdef object plain_call(Results results, cnp.ndarray x, cnp.ndarray y, bint mean,
     describe_input(&call.x, x, call.kernels, False)
     describe_labels(&call.targets, y)
     threads = threads_for_call(num_threads) if cnp.PyArray_SIZE(x) >= PARALLEL_FROM or num_threads is not None else 1
-    execute(&call, survey_labels, threads, &total)
+    survey(&call, threads, &total)
     if total.wrong >= 0:
         bad_label(y, total.wrong, call.classes)
     denominator = call.rows if mean else 1
@@ -380,7 +494,7 @@ cdef object plain_call(Results results, cnp.ndarray x, cnp.ndarray y, bint mean,
         if out is None:
             out = cnp.PyArray_EMPTY(ndim, cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
         describe_output(&call.grad, out, call.kernels)
-    execute(&call, run_chunk, threads, &total)
+    execute(&call, threads, &total)
     if total.wrong >= 0:  # another thread changed it meanwhile
         bad_label(y, total.wrong, call.classes)
     value = reduced(total.sum, denominator)
@@ -485,7 +599,7 @@ cdef object checked_call(Results results, object x_given, object y_given, object
         describe_input(&call.where, mask, call.kernels, False)
 
     # bad labels before anything is written, and the denominator, which the gradient carries
-    execute(&call, survey_labels if simple_labels(&call) else survey_chunk, threads, &total)
+    survey(&call, threads, &total)
     if total.wrong >= 0:
         bad_label(y, total.wrong, call.classes)
     if reduction == "mean":
@@ -511,7 +625,7 @@ cdef object checked_call(Results results, object x_given, object y_given, object
     if proba is not None:
         describe_output(&call.proba, classes_last(proba, axis), call.kernels)
 
-    execute(&call, run_chunk, threads, &total)
+    execute(&call, threads, &total)
     if total.wrong >= 0:  # another thread changed it meanwhile
         bad_label(y, total.wrong, call.classes)
     if results == GRAD_AND_HESS:

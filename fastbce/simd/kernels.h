@@ -103,6 +103,9 @@ typedef struct {
     fb_sum (*total)(const fb_lanes *);
     int64_t (*outside)(int64_t n, const void *y, const void *weight); /* the first y outside [0, 1], or -1 */
     int64_t (*cross_entropy)(const fb_rows *); /* the first row with a bad label, or -1 */
+    /* Rows whose classes lie stride elements apart, to or from where they follow each other. */
+    void (*turn_rows_in)(int64_t rows, int64_t classes, const void *from, int64_t stride, void *to);
+    void (*turn_rows_out)(int64_t rows, int64_t classes, const void *from, int64_t stride, void *to);
 } fb_kernels;
 
 typedef struct {

@@ -9,6 +9,7 @@
 #include "check.inc.h"
 #include "sum.inc.h"
 
+#include "turn.inc.h"
 #include "softmax.inc.h"
 
 #include "cross_entropy.inc.h"
@@ -126,4 +127,6 @@ static const fb_kernels FN(kernels) = {
     .total = FN(total),
     .outside = FN(outside),
     .cross_entropy = FN(cross_entropy),
+    .turn_rows_in = FN(turn_rows_in),
+    .turn_rows_out = FN(turn_rows_out),
 };

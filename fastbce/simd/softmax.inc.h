@@ -1,13 +1,5 @@
 /* Softmax of one row: its maximum, exp(x - maximum), and the sum of these. */
 
-/* A square, transposed: GCC and clang make shuffles of this. */
-FB_INLINE void FN(turn)(const REAL *restrict from, int64_t stride, REAL *restrict to)
-{
-    for (int i = 0; i < FB_LANES; i++)
-        for (int k = 0; k < FB_LANES; k++)
-            to[i * FB_LANES + k] = from[k * stride + i];
-}
-
 /* The last n < FB_LANES elements of a row, as a vector filled up. (A counter as wide as the elements: one mask.) */
 FB_INLINE void FN(read_tail)(int64_t n_, const REAL *restrict from, REAL filling, REAL *restrict to)
 {
