@@ -16,6 +16,8 @@ from fastbce._arrays cimport (
     FB_F32,
     FB_F64,
     FB_LANES,
+    FB_PIECE,
+    FB_SUM_BYTES,
     FB_U64,
     Operand,
     as_fraction,
@@ -36,6 +38,7 @@ from fastbce._arrays cimport (
     fb_buffers,
     fb_kernels,
     fb_lanes,
+    fb_row,
     fb_rows,
     fb_sum,
     fb_sum_add,
@@ -383,6 +386,119 @@ cdef void sum_losses(const Call *call, Py_ssize_t chunk, fb_sum *total) noexcept
         total.lost += part.lost
 
 
+# One row, whose pieces are spread over threads.
+cdef struct Split:
+    const fb_kernels *kernels
+    Py_ssize_t size
+    fb_rows rows
+    fb_row row
+    char *e           # exp(x - max)
+    char *sums        # of the pieces
+    double *maxima    # of the type computed in
+    double max
+
+
+cdef inline Py_ssize_t begin_piece(const Split *split, Py_ssize_t piece, Partial *partial) noexcept nogil:
+    # Its classes.
+    partial.sum.sum = partial.sum.lost = 0
+    partial.count = 0
+    partial.wrong = -1
+    return min(<Py_ssize_t>FB_PIECE, split.rows.classes - piece * FB_PIECE)
+
+
+cdef void max_of_piece(const void *split_, Py_ssize_t piece, Partial *partial) noexcept nogil:
+    cdef const Split *split = <const Split *>split_
+    cdef Py_ssize_t n = begin_piece(split, piece, partial)
+    cdef double largest = split.kernels.piece_max(n, <char *>split.rows.x + piece * FB_PIECE * split.size)
+    if split.size == sizeof(float):
+        (<float *>split.maxima)[piece] = <float>largest
+    else:
+        split.maxima[piece] = largest
+
+
+cdef void exp_of_piece(const void *split_, Py_ssize_t piece, Partial *partial) noexcept nogil:
+    cdef const Split *split = <const Split *>split_
+    cdef Py_ssize_t n = begin_piece(split, piece, partial), at = piece * FB_PIECE * split.size
+    split.kernels.piece_exp(n, <char *>split.rows.x + at, split.max, split.e + at, split.sums, piece)
+
+
+cdef void scale_piece(const void *split_, Py_ssize_t piece, Partial *partial) noexcept nogil:
+    cdef const Split *split = <const Split *>split_
+    cdef Py_ssize_t n = begin_piece(split, piece, partial), at = piece * FB_PIECE * split.size
+    if split.rows.proba != NULL:
+        split.kernels.piece_scale(n, split.e + at, split.row.inverse, <char *>split.rows.proba + at)
+    if split.rows.grad != NULL:
+        if split.row.left_out:
+            memset(<char *>split.rows.grad + at, 0, n * split.size)
+        else:
+            split.kernels.piece_scale(n, split.e + at, split.row.factor, <char *>split.rows.grad + at)
+
+
+cdef bint can_split(const Call *call, int threads) noexcept nogil:
+    # Fewer rows than threads, of labels, that are computed where they lie and are not overwritten.
+    return (call.rows < threads and call.classes >= 2 * FB_PIECE and call.has_labels and call.smoothing == 0
+            and call.hess.data == NULL and call.x.direct and call.grad.direct and call.proba.direct
+            and call.x.data != call.grad.data)
+
+
+cdef int split_rows(const Call *call, int threads, Partial *total) except -1:
+    # The same as run_chunk for each row: a chunk would be a single one.
+    cdef Py_ssize_t pieces = (call.classes + FB_PIECE - 1) // FB_PIECE, bytes = call.classes * call.size, row, found
+    cdef fb_buffers buffers
+    cdef fb_lanes lanes
+    cdef Split split
+    cdef Partial unused
+    cdef fb_sum part
+    cdef char *memory = <char *>malloc(bytes + pieces * (FB_SUM_BYTES + sizeof(double)))
+    if memory == NULL:
+        raise MemoryError
+    memset(total, 0, sizeof(total[0]))
+    total.wrong = -1
+    memset(&split, 0, sizeof(split))
+    split.kernels = call.kernels
+    split.size = call.size
+    split.sums = memory
+    split.maxima = <double *>(memory + pieces * FB_SUM_BYTES)
+    cdef char *scratch = <char *>(split.maxima + pieces)
+    split.rows.rows = 1
+    split.rows.classes = call.classes
+    split.rows.scale = call.scale
+    split.rows.class_weight = call.class_weight
+    split.rows.labels = <const int64_t *>buffers.y
+    split.rows.weight = buffers.weight
+    split.rows.loss = buffers.loss
+    try:
+        for row in range(call.rows):
+            row_inputs(call, row, 1, <int64_t *>buffers.y, &buffers)
+            split.rows.x = call.x.data + row * bytes
+            split.rows.grad = place(&call.grad, row * call.classes, True, NULL, call.size)
+            split.rows.proba = place(&call.proba, row * call.classes, True, NULL, call.size)
+            split.e = <char *>split.rows.grad if split.rows.grad != NULL else scratch
+            run_chunks(max_of_piece, &split, pieces, threads, &unused)
+            split.max = call.kernels.piece_max(pieces, split.maxima)
+            run_chunks(exp_of_piece, &split, pieces, threads, &unused)
+            found = call.kernels.end_pieces(&split.rows, split.max, split.e, split.sums, pieces, &split.row)
+            if found >= 0 and total.wrong < 0:
+                total.wrong = row
+            if split.rows.grad != NULL or split.rows.proba != NULL:
+                run_chunks(scale_piece, &split, pieces, threads, &unused)
+            if split.rows.grad != NULL and not split.row.left_out:
+                if call.size == sizeof(float):
+                    (<float *>split.rows.grad)[split.row.label] = <float>split.row.entry
+                else:
+                    (<double *>split.rows.grad)[split.row.label] = split.row.entry
+            memset(&lanes, 0, sizeof(lanes))
+            add_losses(call, 1, buffers.loss, &lanes)
+            part = call.kernels.total(&lanes)
+            fb_sum_add(&total.sum, part.sum)
+            total.sum.lost += part.lost
+            if call.loss.data != NULL:
+                transfer(&call.loss, row, 1, <char *>buffers.loss, call.size)
+    finally:
+        free(memory)
+    return 0
+
+
 cdef int execute(Call *call, int threads, Partial *total) except -1:
     # Rows in chunks: whole vectors of rows where there are many, so that the order of a sum is fixed.
     cdef Py_ssize_t elements = call.rows * call.classes
@@ -392,6 +508,8 @@ cdef int execute(Call *call, int threads, Partial *total) except -1:
         total.wrong = -1
         return 0
     threads = threads if elements >= PARALLEL_FROM else 1
+    if can_split(call, threads):
+        return split_rows(call, threads, total)
     call.chunk = rows_of_a_task(call, chunk, threads)
     if call.chunk != chunk:
         call.losses = <char *>malloc(call.rows * call.size)

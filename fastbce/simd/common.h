@@ -17,14 +17,13 @@
 
 #include "half.h"
 
-/* Of softmax cross-entropy: rows in a group, if they have that few elements; classes of a row that are summed at once;
- * and how far ahead of these memory is asked for. */
+/* Of softmax cross-entropy: rows in a group, if they have that few elements;
+ * and how far ahead memory is asked for. */
 enum {
     FB_GROUP = 64,
     FB_TILE_ELEMENTS = FB_FEW_CLASSES * FB_LANES,
     FB_GROUP_ELEMENTS = 16384,
     FB_FOUR = 4,
-    FB_PIECE = 8192,
     FB_AHEAD = 16384
 };
 

@@ -163,9 +163,12 @@ FB_INLINE void FN(begin_rows)(FN(group) * group, const fb_rows *rows, int64_t st
         group->e_label[i] = 0;
         if (group->given[i] == 0 && !rows->proba)
             continue;
-        for (int64_t at = 0; at < classes; at += FB_PIECE)
-            FN(exp_piece)(classes - at < FB_PIECE ? classes - at : FB_PIECE, x + at, group->max[i], e + at,
-                          &lanes[i]);
+        for (int64_t at = 0; at < classes; at += FB_PIECE) {
+            const int64_t n = classes - at < FB_PIECE ? classes - at : FB_PIECE;
+            FN(exp_lanes) piece;
+            FN(exp_piece)(n, x + at, group->max[i], e + at, &piece);
+            FN(exp_merge)(&piece, &lanes[i]);
+        }
         group->e_label[i] = e[group->label[i]];
     }
     for (int64_t i = 0; i < count; i += FB_LANES)
@@ -237,6 +240,46 @@ FB_INLINE int64_t FN(all_rows)(const fb_rows *rows, int few, int soft)
         else
             FN(end_rows)(&group, rows, start, count, soft);
     }
+    return bad;
+}
+
+/* One row of labels, its pieces by several threads: the largest logit, exponentials and their sum, what the row comes to,
+ * and gradient or probabilities. The bits are those of all_rows. */
+static double FN(piece_max)(int64_t n, const void *x)
+{
+    return FN(row_max)(n, x);
+}
+
+static void FN(piece_exp)(int64_t n, const void *x, double max, void *e, void *sums, int64_t piece)
+{
+    FN(exp_piece)(n, x, (REAL)max, e, (FN(exp_lanes) *)sums + piece);
+}
+
+static void FN(piece_scale)(int64_t n, const void *e, double factor, void *out)
+{
+    FN(scale_row)(n, e, (REAL)factor, out);
+}
+
+static int64_t FN(end_pieces)(const fb_rows *rows, double max, const void *e, const void *sums,
+                              int64_t pieces, fb_row *row)
+{
+    FN(group) group FB_ALIGNED;
+    FN(exp_lanes) lanes[FB_LANES] FB_ALIGNED;
+    REAL loss[FB_GROUP] FB_ALIGNED;
+    memset(lanes, 0, sizeof lanes);
+    for (int64_t i = 0; i < pieces; i++)
+        FN(exp_merge)((const FN(exp_lanes) *)sums + i, lanes);
+    FN(fill_up)(&group, 0, FB_LANES);
+    const int64_t bad = FN(read_labels)(&group, rows, 0, 1, 0);
+    group.max[0] = (REAL)max;
+    group.e_label[0] = ((const REAL *)e)[group.label[0]];
+    FN(exp_totals)(lanes, group.max, group.ties, group.rest);
+    if (rows->class_weight)
+        FN(keep_nan)(&group, 1);
+    FN(finish)(&group, FB_LANES, 0, rows->scale, loss);
+    FN(shares)(&group, FB_LANES);
+    memcpy(rows->loss, loss, sizeof(REAL));
+    *row = (fb_row){group.label[0], group.weight[0] == 0, group.factor[0], group.entry[0], group.inverse[0]};
     return bad;
 }
 

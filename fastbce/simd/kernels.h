@@ -11,6 +11,8 @@ enum {
     FB_BLOCK = 512,     /* what a block's arrays take of the first-level cache leaves room for the caller's */
     FB_LANES = 16,      /* the floats of the widest vector */
     FB_SUM_LANES = 32,  /* two additions under way in each lane of it */
+    FB_PIECE = 8192,    /* classes of a row that are summed at once, by one thread */
+    FB_SUM_BYTES = 512, /* room for what a piece comes to */
     FB_FEW_CLASSES = 64 /* rows of no more are faster on their side (measured) */
 };
 
@@ -83,6 +85,13 @@ typedef struct {
     void *scratch; /* classes elements, read where grad and proba are NULL */
 } fb_rows;
 
+/* What one row comes to: left_out, all its gradient is 0; else factor times exp(x - max), but entry at the label.
+ * inverse times exp(x - max) is the probability. */
+typedef struct {
+    int64_t label, left_out;
+    double factor, entry, inverse;
+} fb_row;
+
 /* Convert n elements, stride bytes apart and in either byte order, to the type computed in. */
 typedef void (*fb_load)(int64_t n, const char *source, int64_t stride, int swapped, void *to);
 /* Convert n elements of the type computed in to another one, stride bytes apart. */
@@ -103,6 +112,12 @@ typedef struct {
     fb_sum (*total)(const fb_lanes *);
     int64_t (*outside)(int64_t n, const void *y, const void *weight); /* the first y outside [0, 1], or -1 */
     int64_t (*cross_entropy)(const fb_rows *); /* the first row with a bad label, or -1 */
+    /* A row of labels in pieces of FB_PIECE classes, sums an array of FB_SUM_BYTES a piece. */
+    double (*piece_max)(int64_t n, const void *x);
+    void (*piece_exp)(int64_t n, const void *x, double max, void *e, void *sums, int64_t piece);
+    int64_t (*end_pieces)(const fb_rows *rows, double max, const void *e, const void *sums, int64_t pieces,
+                          fb_row *row);
+    void (*piece_scale)(int64_t n, const void *e, double factor, void *out);
     /* Rows whose classes lie stride elements apart, to or from where they follow each other. */
     void (*turn_rows_in)(int64_t rows, int64_t classes, const void *from, int64_t stride, void *to);
     void (*turn_rows_out)(int64_t rows, int64_t classes, const void *from, int64_t stride, void *to);

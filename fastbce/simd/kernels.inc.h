@@ -127,6 +127,10 @@ static const fb_kernels FN(kernels) = {
     .total = FN(total),
     .outside = FN(outside),
     .cross_entropy = FN(cross_entropy),
+    .piece_max = FN(piece_max),
+    .piece_exp = FN(piece_exp),
+    .end_pieces = FN(end_pieces),
+    .piece_scale = FN(piece_scale),
     .turn_rows_in = FN(turn_rows_in),
     .turn_rows_out = FN(turn_rows_out),
 };

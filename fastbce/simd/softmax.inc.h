@@ -119,7 +119,7 @@ FB_INLINE void FN(exp_flush)(REAL *four, double *sum, double *lost)
     }
 }
 
-/* e = exp(x - max) for a piece of a row, added to the row's lanes. e may be x. */
+/* e = exp(x - max) for a piece of a row, and its sum. e may be x. */
 FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, REAL max_, REAL *e, FN(exp_lanes) * lanes)
 {
     const int64_t whole = n & -FB_LANES;
@@ -131,9 +131,9 @@ FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, REAL max_, REAL *e, FN(ex
         max[i] = max_;
         four[i] = 0;
     }
-    memcpy(sum, lanes->sum, sizeof sum);
-    memcpy(lost, lanes->lost, sizeof lost);
-    memcpy(ties, lanes->ties, sizeof ties);
+    memset(sum, 0, sizeof sum);
+    memset(lost, 0, sizeof lost);
+    memset(ties, 0, sizeof ties);
     for (int64_t start = 0; start < whole; start += FB_FOUR * FB_LANES) {
         const int64_t end = whole - start < FB_FOUR * FB_LANES ? whole : start + FB_FOUR * FB_LANES;
         for (int64_t i = start; i < end; i += FB_LANES) {
@@ -152,6 +152,20 @@ FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, REAL max_, REAL *e, FN(ex
     memcpy(lanes->sum, sum, sizeof sum);
     memcpy(lanes->lost, lost, sizeof lost);
     memcpy(lanes->ties, ties, sizeof ties);
+}
+
+/* The sum of a piece, added to that of its row. */
+FB_INLINE void FN(exp_merge)(const FN(exp_lanes) * piece, FN(exp_lanes) * lanes)
+{
+    for (int i = 0; i < FB_LANES; i++) {
+        const double value = piece->sum[i], sum = lanes->sum[i] + value;
+        if (sizeof(REAL) == sizeof(double)) {
+            const double part = sum - lanes->sum[i];
+            lanes->lost[i] += piece->lost[i] + ((lanes->sum[i] - (sum - part)) + (value - part));
+        }
+        lanes->sum[i] = sum;
+        lanes->ties[i] += piece->ties[i];
+    }
 }
 
 /* The sum over all classes but one that reaches max. No limit exists where all are -inf, or where two are inf. (What
