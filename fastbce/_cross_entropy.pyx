@@ -635,6 +635,7 @@ cdef object checked_call(Results results, object x_given, object y_given, object
 
     absent(&call)
     cdef cnp.ndarray x = as_logits(x_given, "logits"), y = as_values(y_given, "targets"), classes_weights = None
+    cdef cnp.ndarray own_weights
     cdef cnp.ndarray weight = None, mask = None
     cdef tuple x_shape = (<object>x).shape
     if not x_shape:
@@ -692,8 +693,9 @@ cdef object checked_call(Results results, object x_given, object y_given, object
             raise ValueError(f"class_weight: expected shape ({call.classes},), one weight a class, "
                              f"got {(<object>classes_weights).shape}")
         describe_input(&given_weights, classes_weights, call.kernels, False)
-        classes_weights = np.empty(call.classes, real)  # a copy, which no other thread changes
-        transfer(&given_weights, 0, call.classes, <char *>cnp.PyArray_DATA(classes_weights), call.size)
+        own_weights = np.empty(call.classes, real)  # a copy, which no other thread changes
+        transfer(&given_weights, 0, call.classes, <char *>cnp.PyArray_DATA(own_weights), call.size)
+        classes_weights = own_weights
         call.class_weight = cnp.PyArray_DATA(classes_weights)
 
     own = result_dtype(x)
