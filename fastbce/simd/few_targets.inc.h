@@ -21,20 +21,9 @@ FB_INLINE void FN(tile_targets)(FN(tiles) * tiles, FN(group) * group, int64_t at
     for (int64_t c = 0; c < classes; c++) {
         const REAL weight = class_weight ? class_weight[c] : 1;
         FB_ROLLED
-        for (int i = 0; i < FB_LANES; i++) {
-            const REAL t = FN(target)(targets[c][i], smoothing, uniform) * weight;
-            const double value = t, total = sum[i] + value, part = total - sum[i];
-            lost[i] += (sum[i] - (total - part)) + (value - part);
-            sum[i] = total;
-            const double product = FN(target_product)(t, x[c][i], group->max[at + i]);
-            const double dot_total = dot[i] + product;
-            if (sizeof(REAL) == sizeof(double)) { /* for float, 29 bits to spare make up for the rounding */
-                const double dot_part = dot_total - dot[i];
-                dot_lost[i] += (dot[i] - (dot_total - dot_part)) + (product - dot_part);
-            }
-            dot[i] = dot_total;
-            targets[c][i] = t;
-        }
+        for (int i = 0; i < FB_LANES; i++)
+            targets[c][i] = FN(target)(targets[c][i], smoothing, uniform) * weight;
+        FN(target_add)(targets[c], x[c], group->max + at, sum, lost, dot, dot_lost);
     }
     for (int i = 0; i < FB_LANES; i++) { /* an infinite term is the sum; what it lost is NaN */
         group->sum[at + i] = sum[i];

@@ -5,10 +5,31 @@ FB_INLINE REAL FN(target)(REAL given, REAL smoothing, REAL uniform)
     return FMA(given, 1 - smoothing, uniform);
 }
 
-/* t (max - x), by halves: the difference may overflow where the product does not. */
+/* t (max - x); of doubles by halves: the difference may overflow where the product does not. */
 FB_INLINE double FN(target_product)(REAL t, REAL x, REAL max)
 {
-    return t == 0 || x == max ? 0 : 2 * (double)t * (max * 0.5 - x * 0.5);
+    const double product = sizeof(REAL) == sizeof(double) ? 2 * (double)t * (max * 0.5 - x * 0.5)
+                                                          : (double)t * ((double)max - (double)x);
+    return t == 0 || x == max ? 0 : product;
+}
+
+/* One vector of targets, added to their sum and to that of t (max - x), which is what stands beside log1p(rest) in the
+ * loss. */
+FB_INLINE void FN(target_add)(const REAL *t, const REAL *x, const REAL *max, double *sum, double *lost,
+                              double *dot, double *dot_lost)
+{
+    FB_ROLLED
+    for (int i = 0; i < FB_LANES; i++) {
+        const double value = t[i], total = sum[i] + value, part = total - sum[i];
+        const double product = FN(target_product)(t[i], x[i], max[i]), dot_total = dot[i] + product;
+        lost[i] += (sum[i] - (total - part)) + (value - part);
+        sum[i] = total;
+        if (sizeof(REAL) == sizeof(double)) { /* for float, 29 bits to spare make up for the rounding */
+            const double dot_part = dot_total - dot[i];
+            dot_lost[i] += (dot[i] - (dot_total - dot_part)) + (product - dot_part);
+        }
+        dot[i] = dot_total;
+    }
 }
 
 /* grad = (sum p - t) factor, taken as p (sum - t) - t (1 - p), which cancels nothing. */
@@ -37,30 +58,39 @@ FB_INLINE void FN(target_piece)(const fb_rows *rows, int64_t row, int64_t label,
             t[i] *= weight[start + i];
 }
 
-/* The sum over the row of t, and of t (max - x), which is what stands beside log1p(rest) in the loss. */
+/* The sums over the row. */
 FB_INLINE void FN(target_sums)(FN(group) * group, int64_t i, const fb_rows *rows, int64_t row)
 {
-    const REAL *x = FN(row_of)(rows->x, row, rows->classes), max = group->max[i];
+    const REAL *x = FN(row_of)(rows->x, row, rows->classes);
     fb_lanes t_lanes = {{0}, {0}}, dot_lanes = {{0}, {0}};
-    REAL t[FB_BLOCK] FB_ALIGNED;
-    double value[FB_BLOCK] FB_ALIGNED, product[FB_BLOCK] FB_ALIGNED;
+    double sum[FB_LANES] FB_ALIGNED, lost[FB_LANES] FB_ALIGNED;
+    double dot[FB_LANES] FB_ALIGNED, dot_lost[FB_LANES] FB_ALIGNED;
+    REAL t[FB_BLOCK] FB_ALIGNED, max[FB_LANES] FB_ALIGNED, last[FB_LANES] FB_ALIGNED;
 
+    for (int k = 0; k < FB_LANES; k++) {
+        sum[k] = lost[k] = dot[k] = dot_lost[k] = 0;
+        max[k] = group->max[i];
+    }
     for (int64_t start = 0; start < rows->classes; start += FB_BLOCK) {
         const int64_t n = rows->classes - start < FB_BLOCK ? rows->classes - start : FB_BLOCK;
-        const int64_t padded = (n + FB_LANES - 1) & -FB_LANES;
+        const int64_t whole = n & -FB_LANES;
         FN(target_piece)(rows, row, group->label[i], start, n, t);
-        for (int64_t k = 0; k < n; k++) {
-            value[k] = t[k];
-            product[k] = FN(target_product)(t[k], x[start + k], max);
+        for (int64_t k = 0; k < whole; k += FB_LANES)
+            FN(target_add)(t + k, x + start + k, max, sum, lost, dot, dot_lost);
+        if (whole < n) {
+            FN(read_tail)(n - whole, x + start + whole, 0, last);
+            for (int64_t k = n; k < whole + FB_LANES; k++)
+                t[k] = 0;
+            FN(target_add)(t + whole, last, max, sum, lost, dot, dot_lost);
         }
-        for (int64_t k = n; k < padded; k++)
-            value[k] = product[k] = 0;
-        FB_JOIN(add, f64, FB_ISA)(padded, value, &t_lanes);
-        FB_JOIN(add, f64, FB_ISA)(padded, product, &dot_lanes);
     }
-    const fb_sum sum = fb_sum_lanes(&t_lanes);
-    group->sum[i] = sum.sum;
-    group->lost[i] = isfinite(sum.sum) ? sum.lost : 0;
+    memcpy(t_lanes.sum, sum, sizeof sum);
+    memcpy(t_lanes.lost, lost, sizeof lost);
+    memcpy(dot_lanes.sum, dot, sizeof dot);
+    memcpy(dot_lanes.lost, dot_lost, sizeof dot_lost);
+    const fb_sum total = fb_sum_lanes(&t_lanes);
+    group->sum[i] = total.sum;
+    group->lost[i] = isfinite(total.sum) ? total.lost : 0;
     group->dot[i] = fb_sum_value(fb_sum_lanes(&dot_lanes));
 }
 
