@@ -21,6 +21,12 @@ __attribute__((visibility("default"))) const char *__tsan_default_suppressions(v
     return "race:load_i32\nrace:fb_load_u8_\n";
 }
 
+/* Remember where a value was read, so that the suppressions can tell. */
+__attribute__((visibility("default"))) const char *__tsan_default_options(void)
+{
+    return "history_size=7";
+}
+
 typedef struct {
     _Alignas(64) double loss[MOST], grad[MOST], hess[MOST], proba[MOST], scratch[MOST], loaded[MOST];
     int64_t labels[ROWS];
