@@ -1,4 +1,4 @@
-"""Calls of every form for valgrind to watch: make test-memcheck. FASTBCE_ISA is avx2, for valgrind knows no AVX-512."""
+"""Calls of every form for valgrind to watch: make test-memcheck, on AVX2, for valgrind has no AVX-512."""
 
 import numpy as np
 from attack import forms_of, options_for
