@@ -3,6 +3,29 @@
 import numpy as np
 import pytest
 
+# What `make test-parallel` runs in one thread, and why.
+IN_ONE_THREAD = {
+    "test_memory": "counts the memory of the whole process",
+    "test_threads": "sets the number of threads of the whole process",
+    "test_threads_isa": "sets the number of threads of the whole process",
+    "test_fork": "forks the whole process",
+    "test_process": "watches the whole process",
+    **dict.fromkeys(
+        ("test_attack", "test_benchmarks", "test_command_line", "test_dashboard", "test_docs_errors"),
+        "runs other programs, which would compete for the machine",
+    ),
+    **dict.fromkeys(
+        ("test_kernel_hashes", "test_kernel_threads", "test_old_cpu", "test_vectorised"),
+        "compiles or emulates, or reads what was compiled",
+    ),
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_itemcollected(item):
+    if reason := IN_ONE_THREAD.get(item.path.stem):
+        item.add_marker(pytest.mark.thread_unsafe(reason=reason))
+
 
 @pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
 def dtype(request):
