@@ -170,7 +170,7 @@ build/%/.built: setup.py pyproject.toml $(CYTHON_FILES) $(C_FILES) $(wildcard fa
 	@touch $@
 
 # Python itself leaves memory to the system when it ends. Its small blocks come from malloc, so that they are watched, too.
-ASAN := ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
+ASAN := ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
         LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) PYTHONMALLOC=malloc
 
 $(VENV)/.built: setup.py pyproject.toml $(CYTHON_FILES) $(C_FILES) $(VENV)/.group-build
