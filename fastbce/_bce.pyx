@@ -62,8 +62,8 @@ cdef enum:
     # Elements whose losses are added in one go. Fixed, so that a sum does not depend on the number of threads.
     CHUNK = 16 * FB_BLOCK
     # Below this many bytes of logits (32,768 float32, 16,384 float64) a second thread brings less than 10 microseconds
-    # (measured: a call takes 28 and 36 there on one thread, and a team that waits for work another 0.7), and may have to
-    # be waited for.
+    # (measured: a call takes 28 and 36 there on one thread, and a team that waits for work another 0.7), and it may
+    # have to be waited for.
     PARALLEL_BYTES = 16 * CHUNK
     # Below this many elements the GIL is kept: to let go of it and take it back would show in the time of a call.
     RELEASE_FROM = 4096
@@ -208,11 +208,15 @@ cdef Py_ssize_t first_outside(const Call *call, const Operand *operand) noexcept
     return -1
 
 
+cdef inline bint is_large(const Call *call) noexcept nogil:
+    return call.n * call.size >= PARALLEL_BYTES
+
+
 cdef int execute(const Call *call, Run run, int threads, Partial *total) except -1:
     if call.n <= RELEASE_FROM:
         run(call, 0, total)
         return 0
-    return run_chunks(run, call, (call.n + CHUNK - 1) // CHUNK, threads if call.n * call.size >= PARALLEL_BYTES else 1, total)
+    return run_chunks(run, call, (call.n + CHUNK - 1) // CHUNK, threads if is_large(call) else 1, total)
 
 
 # ---- the short way in ------------------------------------------------------------------------------------------------
@@ -441,7 +445,7 @@ cdef object plain_call(Loss kind, Results results, object x, object y, object re
     denominator = call.n if reduction == "mean" else 1
     call.scale = 1 / denominator
     execute(&call, run_chunk,
-            threads_for_call(num_threads) if call.n * call.size >= PARALLEL_BYTES or num_threads is not None else 1, &total)
+            threads_for_call(num_threads) if is_large(&call) or num_threads is not None else 1, &total)
     if total.wrong >= 0:
         check_range(&call, x, y)
     value = reduced(total.sum, denominator)

@@ -18,6 +18,35 @@ FB_INLINE FN(vector) * FN(tile_of)(REAL *tiles, int64_t at, int64_t classes)
     return (FN(vector) *)(tiles + at * ((classes + FB_LANES - 1) & -FB_LANES));
 }
 
+/* FB_LANES rows of 2, 3, 4 or 8 classes, on their side, and back: squares would be empty for the most part, and these
+ * numbers, as constants, vectorise as they stand. */
+FB_INLINE void FN(turn_few)(int classes, const REAL *restrict from, REAL *restrict to, int back)
+{
+    for (int i = 0; i < FB_LANES; i++)
+        for (int c = 0; c < classes; c++)
+            if (back)
+                to[i * classes + c] = from[c * FB_LANES + i];
+            else
+                to[c * FB_LANES + i] = from[i * classes + c];
+}
+
+FB_INLINE int FN(turns_few)(int64_t classes)
+{
+    return (classes >= 2 && classes <= 4) || classes == 8;
+}
+
+FB_INLINE void FN(turn_constant)(int64_t classes, const REAL *from, REAL *to, int back)
+{
+    if (classes == 2)
+        FN(turn_few)(2, from, to, back);
+    else if (classes == 3)
+        FN(turn_few)(3, from, to, back);
+    else if (classes == 4)
+        FN(turn_few)(4, from, to, back);
+    else
+        FN(turn_few)(8, from, to, back);
+}
+
 /* Up to FB_LANES rows, on their side; what fills up the tile is anything. after: elements that may be read behind them. */
 static void FN(turn_in)(const REAL *from, int64_t rows, int64_t classes, int64_t after, REAL *staged,
                         REAL *tile)
@@ -26,6 +55,10 @@ static void FN(turn_in)(const REAL *from, int64_t rows, int64_t classes, int64_t
         memcpy(staged, from, (size_t)(rows * classes) * sizeof(REAL));
         memset(staged + rows * classes, 0, (size_t)((FB_LANES - rows) * classes + FB_LANES) * sizeof(REAL));
         from = staged;
+    }
+    if (FN(turns_few)(classes)) {
+        FN(turn_constant)(classes, from, tile, 0);
+        return;
     }
     for (int64_t c = 0; c < classes; c += FB_LANES)
         FN(turn)(from + c, classes, tile + c * FB_LANES);
@@ -36,6 +69,12 @@ static void FN(turn_in)(const REAL *from, int64_t rows, int64_t classes, int64_t
 static void FN(turn_out)(const REAL *tile, int64_t rows, int64_t classes, REAL *staged, REAL *to)
 {
     REAL square[FB_LANES][FB_LANES] FB_ALIGNED, *first = classes < FB_LANES ? staged : to;
+    if (FN(turns_few)(classes)) {
+        FN(turn_constant)(classes, tile, rows == FB_LANES ? to : staged, 1);
+        if (rows < FB_LANES)
+            memcpy(to, staged, (size_t)(rows * classes) * sizeof(REAL));
+        return;
+    }
     for (int64_t c = (classes - 1) & -FB_LANES; c >= 0; c -= FB_LANES) {
         FN(turn)(tile + c * FB_LANES, FB_LANES, square[0]);
         for (int64_t i = 0; i < rows - 1; i++)
