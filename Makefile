@@ -152,7 +152,8 @@ $(VENV)/.asv: $(VENV)/.group-bench
 
 # Without npm, or without a network, the dashboard loads its libraries from elsewhere, and its test is skipped.
 $(VENV)/.dashboard: $(VENV)/.pip
-	@if npm install --silent --no-audit --no-fund --prefix $(VENV)/dashboard $(PAGE_LIBRARIES) 2>/dev/null; then touch $@; \
+	@if npm install --silent --no-audit --no-fund --fetch-timeout=20000 --fetch-retries=1 \
+	    --prefix $(VENV)/dashboard $(PAGE_LIBRARIES) 2>/dev/null; then touch $@; \
 	else echo "no npm, or no network: the dashboard cannot be tested, nor opened offline"; fi
 
 # Stop if a program is missing, and say in which of Debian's packages it is.

@@ -206,7 +206,7 @@ def test_a_handler_that_forks():
     import fastbce as fb
 
     signal.signal(signal.SIGALRM, lambda *_: children.append(os.fork()))
-    children, huge = [], np.broadcast_to(np.float32(0.5), 2**29)
+    children, huge = [], np.broadcast_to(np.float32(0.5), 2**30)
     expected = fb.bce_with_logits(huge, huge, reduction="sum", num_threads=2)
     signal.setitimer(signal.ITIMER_REAL, 0.05)
     same = fb.bce_with_logits(huge, huge, reduction="sum", num_threads=2) == expected

@@ -291,7 +291,7 @@ def test_a_call_from_a_signal_handler():
 
     signal.signal(signal.SIGALRM, handle)
     signal.setitimer(signal.ITIMER_REAL, 0.05)
-    huge = np.broadcast_to(np.float32(0.5), 2**28)
+    huge = np.broadcast_to(np.float32(0.5), 2**31)
     fb.bce_with_logits(huge, huge, num_threads=2)
     print(count())
     """
