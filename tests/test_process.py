@@ -188,6 +188,7 @@ def test_interrupt(name, num_threads):
 
     x = np.linspace(-5, 5, 300_000)
     expected = fb.bce_with_logits(x, x > 0, num_threads=2)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background job has not
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
         fb.{name}({LONG[name]}, num_threads={num_threads})
