@@ -273,5 +273,6 @@ def test_nothing_leaks(calls):
     assert not errors
     kinds = [line.split("\t") for line in output.splitlines()]
     assert len(kinds) > 60
-    leaking = [kind for kind in kinds if int(kind[0]) >= 2**20 or int(kind[1]) >= 100]
+    # Python and NumPy keep a hundred blocks now and then; one lost in every call would be 500.
+    leaking = [kind for kind in kinds if int(kind[0]) >= 2**20 or int(kind[1]) >= 250]
     assert not leaking
