@@ -42,7 +42,7 @@ enum { FB_LOSS = 1, FB_GRAD = 2, FB_HESS = 4 };
 
 /* Before a loop of few iterations: vectorise it as it stands, do not unroll it first. */
 #ifdef __clang__
-#define FB_ROLLED _Pragma("clang loop vectorize(enable)")
+#define FB_ROLLED _Pragma("clang loop unroll(disable)")
 #else
 #define FB_ROLLED _Pragma("GCC unroll 1")
 #endif
