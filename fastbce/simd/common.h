@@ -47,6 +47,13 @@ enum { FB_LOSS = 1, FB_GRAD = 2, FB_HESS = 4 };
 #define FB_ROLLED _Pragma("GCC unroll 1")
 #endif
 
+/* Before a loop whose iterations are all written out. */
+#ifdef __clang__
+#define FB_UNROLLED _Pragma("clang loop unroll(full)")
+#else
+#define FB_UNROLLED _Pragma("GCC unroll 16")
+#endif
+
 /* FN(name): name with the dtype and the instruction set, so that a profile shows which one runs. */
 #define FB_JOIN3(name, dtype, isa) fb_##name##_##dtype##_##isa
 #define FB_JOIN(name, dtype, isa) FB_JOIN3(name, dtype, isa)

@@ -7,7 +7,7 @@
 typedef struct {
     REAL e[FB_TILE_ELEMENTS]; /* the logits, then exp(x - max), or -1 at the maximum, then the gradient */
     REAL t[FB_TILE_ELEMENTS]; /* soft targets, smoothing and class weights in them */
-    REAL out[FB_FEW_CLASSES * FB_LANES], staged[FB_FEW_CLASSES * FB_LANES + FB_LANES];
+    REAL out[FB_FEW_CLASSES * FB_LANES], staged[FB_FEW_CLASSES * FB_LANES];
 } FN(tiles);
 
 typedef REAL FN(vector)[FB_LANES];
@@ -18,8 +18,7 @@ FB_INLINE FN(vector) * FN(tile_of)(REAL *tiles, int64_t at, int64_t classes)
     return (FN(vector) *)(tiles + at * ((classes + FB_LANES - 1) & -FB_LANES));
 }
 
-/* FB_LANES rows of 2, 3, 4 or 8 classes, on their side, and back: squares would be empty for the most part, and these
- * numbers, as constants, vectorise as they stand. */
+/* FB_LANES rows of 2 or 3 classes, on their side, and back: these numbers, as constants, vectorise as they stand. */
 FB_INLINE void FN(turn_few)(int classes, const REAL *restrict from, REAL *restrict to, int back)
 {
     for (int i = 0; i < FB_LANES; i++)
@@ -30,59 +29,33 @@ FB_INLINE void FN(turn_few)(int classes, const REAL *restrict from, REAL *restri
                 to[c * FB_LANES + i] = from[i * classes + c];
 }
 
-FB_INLINE int FN(turns_few)(int64_t classes)
+/* Up to FB_LANES rows, on their side; what fills up the tile is 0. */
+static void FN(turn_in)(const REAL *from, int64_t rows, int64_t classes, REAL *staged, REAL *tile)
 {
-    return (classes >= 2 && classes <= 4) || classes == 8;
-}
-
-FB_INLINE void FN(turn_constant)(int64_t classes, const REAL *from, REAL *to, int back)
-{
-    if (classes == 2)
-        FN(turn_few)(2, from, to, back);
-    else if (classes == 3)
-        FN(turn_few)(3, from, to, back);
-    else if (classes == 4)
-        FN(turn_few)(4, from, to, back);
-    else
-        FN(turn_few)(8, from, to, back);
-}
-
-/* Up to FB_LANES rows, on their side; what fills up the tile is anything. after: elements that may be read behind them. */
-static void FN(turn_in)(const REAL *from, int64_t rows, int64_t classes, int64_t after, REAL *staged,
-                        REAL *tile)
-{
-    if ((FB_LANES - rows) * classes + FB_LANES > after) {
+    if (rows < FB_LANES) {
         memcpy(staged, from, (size_t)(rows * classes) * sizeof(REAL));
-        memset(staged + rows * classes, 0, (size_t)((FB_LANES - rows) * classes + FB_LANES) * sizeof(REAL));
+        memset(staged + rows * classes, 0, (size_t)((FB_LANES - rows) * classes) * sizeof(REAL));
         from = staged;
     }
-    if (FN(turns_few)(classes)) {
-        FN(turn_constant)(classes, from, tile, 0);
-        return;
-    }
-    for (int64_t c = 0; c < classes; c += FB_LANES)
-        FN(turn)(from + c, classes, tile + c * FB_LANES);
+    if (classes == 2)
+        FN(turn_few)(2, from, tile, 0);
+    else if (classes == 3)
+        FN(turn_few)(3, from, tile, 0);
+    else
+        FN(transpose)(FB_LANES, classes, from, classes, tile, FB_LANES);
 }
 
-/* And back. A square is FB_LANES classes wide: the last comes first, and what is too much of it is written over, or does
- * not leave `staged`. */
+/* And back. */
 static void FN(turn_out)(const REAL *tile, int64_t rows, int64_t classes, REAL *staged, REAL *to)
 {
-    REAL square[FB_LANES][FB_LANES] FB_ALIGNED, *first = classes < FB_LANES ? staged : to;
-    if (FN(turns_few)(classes)) {
-        FN(turn_constant)(classes, tile, rows == FB_LANES ? to : staged, 1);
-        if (rows < FB_LANES)
-            memcpy(to, staged, (size_t)(rows * classes) * sizeof(REAL));
-        return;
-    }
-    for (int64_t c = (classes - 1) & -FB_LANES; c >= 0; c -= FB_LANES) {
-        FN(turn)(tile + c * FB_LANES, FB_LANES, square[0]);
-        for (int64_t i = 0; i < rows - 1; i++)
-            memcpy(first + i * classes + c, square[i], sizeof square[i]);
-        const int64_t width = first == staged || classes - c > FB_LANES ? FB_LANES : classes - c;
-        memcpy(first + (rows - 1) * classes + c, square[rows - 1], (size_t)width * sizeof(REAL));
-    }
-    if (first == staged)
+    REAL *whole = rows < FB_LANES ? staged : to;
+    if (classes == 2)
+        FN(turn_few)(2, tile, whole, 1);
+    else if (classes == 3)
+        FN(turn_few)(3, tile, whole, 1);
+    else
+        FN(transpose)(classes, FB_LANES, tile, FB_LANES, whole, classes);
+    if (whole == staged)
         memcpy(to, staged, (size_t)(rows * classes) * sizeof(REAL));
 }
 
@@ -126,12 +99,11 @@ FB_INLINE void FN(begin_tiles)(FN(tiles) * tiles, FN(group) * group, const fb_ro
     const int64_t classes = rows->classes;
     for (int64_t at = 0; at < count; at += FB_LANES) {
         const int64_t n = count - at < FB_LANES ? count - at : FB_LANES, first = start + at;
-        const int64_t after = (rows->rows - first - n) * classes;
         FN(vector) *e = FN(tile_of)(tiles->e, at, classes);
-        FN(turn_in)(FN(row_of)(rows->x, first, classes), n, classes, after, tiles->staged, e[0]);
+        FN(turn_in)(FN(row_of)(rows->x, first, classes), n, classes, tiles->staged, e[0]);
         FN(tile_max)(e, classes, group->max + at);
         if (soft)
-            FN(tile_targets)(tiles, group, at, rows, first, n, after);
+            FN(tile_targets)(tiles, group, at, rows, first, n);
         FN(tile_softmax)(e, classes, group->max + at, group->ties + at, group->rest + at);
         for (int64_t i = 0; i < n; i++)
             group->e_label[at + i] = e[group->label[at + i]][i];

@@ -2,7 +2,7 @@
 
 /* The targets, their sum, and that of t (max - x), while the tile holds the logits. */
 FB_INLINE void FN(tile_targets)(FN(tiles) * tiles, FN(group) * group, int64_t at, const fb_rows *rows,
-                                int64_t first, int64_t n, int64_t after)
+                                int64_t first, int64_t n)
 {
     const int64_t classes = rows->classes;
     const REAL smoothing = (REAL)rows->smoothing, uniform = (REAL)(rows->smoothing / (double)classes);
@@ -16,7 +16,7 @@ FB_INLINE void FN(tile_targets)(FN(tiles) * tiles, FN(group) * group, int64_t at
         for (int64_t i = 0; i < n; i++)
             targets[group->label[at + i]][i] = 1;
     } else {
-        FN(turn_in)(FN(row_of)(rows->targets, first, classes), n, classes, after, tiles->staged, targets[0]);
+        FN(turn_in)(FN(row_of)(rows->targets, first, classes), n, classes, tiles->staged, targets[0]);
     }
     for (int64_t c = 0; c < classes; c++) {
         const REAL weight = class_weight ? class_weight[c] : 1;

@@ -10,6 +10,7 @@
 #endif
 
 #define FB_ISA avx2
+#define FB_VECTOR_BYTES 32
 #include "real_f64.h"
 #include "kernels.inc.h"
 #include "real_f32.h"

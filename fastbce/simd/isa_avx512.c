@@ -11,6 +11,7 @@
 #endif
 
 #define FB_ISA avx512
+#define FB_VECTOR_BYTES 64
 #include "real_f64.h"
 #include "kernels.inc.h"
 #include "real_f32.h"

@@ -2,6 +2,7 @@
 #include "common.h"
 
 #define FB_ISA generic
+#define FB_VECTOR_BYTES 16
 #include "real_f64.h"
 #include "kernels.inc.h"
 #include "real_f32.h"

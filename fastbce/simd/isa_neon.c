@@ -4,6 +4,7 @@
 #ifdef __aarch64__
 
 #define FB_ISA neon
+#define FB_VECTOR_BYTES 16
 #include "real_f64.h"
 #include "kernels.inc.h"
 #include "real_f32.h"

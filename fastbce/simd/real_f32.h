@@ -4,6 +4,7 @@
 
 #define FB_DTYPE f32
 #define REAL float
+#define REAL_BYTES 4
 #define BITS uint32_t
 #define SIGNED_BITS int32_t
 #define FMA fmaf

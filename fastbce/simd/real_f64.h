@@ -4,6 +4,7 @@
 
 #define FB_DTYPE f64
 #define REAL double
+#define REAL_BYTES 8
 #define BITS uint64_t
 #define SIGNED_BITS int64_t
 #define FMA fma

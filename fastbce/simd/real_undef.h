@@ -1,6 +1,7 @@
 /* Forgets one real_*.h, so that the other can be included after it. */
 #undef FB_DTYPE
 #undef REAL
+#undef REAL_BYTES
 #undef BITS
 #undef SIGNED_BITS
 #undef FMA

@@ -1,47 +1,101 @@
 /* Transposing: classes lie apart where the class axis is not the last one, and rows lie apart where a vector holds one
  * class of many rows. */
 
-/* A square, transposed: GCC and clang make shuffles of this. */
-FB_INLINE void FN(turn)(const REAL *restrict from, int64_t stride, REAL *restrict to)
-{
-    for (int i = 0; i < FB_LANES; i++)
-        for (int k = 0; k < FB_LANES; k++)
-            to[i * FB_LANES + k] = from[k * stride + i];
-}
+/* The elements of a and b, by index, b's from FB_SIDE on. */
+#if defined(__clang__) || __GNUC__ >= 12
+#define FB_SHUFFLE(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define FB_SHUFFLE(type, a, b, ...) __builtin_shuffle(a, b, (type){__VA_ARGS__})
+#endif
 
-/* to[k][i] = from[i][k] for m x n elements, square by square. */
-FB_INLINE void FN(turn_square)(int64_t m, int64_t n, const REAL *from, int64_t stride, REAL *to,
-                               int64_t to_stride)
+#define FB_LOW(j, h) ((j) & (h) ? FB_SIDE + (j) - (h) : (j))
+#define FB_HIGH(j, h) ((j) & (h) ? FB_SIDE + (j) : (j) + (h))
+
+/* The first exchange, of single elements. Every instruction set has it for two doubles. For four floats they have a zip
+ * instead, which leaves rows 1 and 2 of four in each other's place. */
+#define FB_ZIP(j, from) (((j) & 1 ? FB_SIDE : 0) + ((j) & ~3) + ((j) >> 1 & 1) + (from))
+#define FB_FIRST_LOW(j, h) (sizeof(REAL) == 4 ? FB_ZIP(j, 0) : FB_LOW(j, h))
+#define FB_FIRST_HIGH(j, h) (sizeof(REAL) == 4 ? FB_ZIP(j, 2) : FB_HIGH(j, h))
+#define FB_PLACE(i) (sizeof(REAL) == 4 ? ((i) & ~3) + ((i) & 1) * 2 + ((i) >> 1 & 1) : (i))
+
+#define FB_ALL_2(f, h) f(0, h), f(1, h)
+#define FB_ALL_4(f, h) FB_ALL_2(f, h), f(2, h), f(3, h)
+#define FB_ALL_8(f, h) FB_ALL_4(f, h), f(4, h), f(5, h), f(6, h), f(7, h)
+#define FB_ALL_16(f, h)                                                                                      \
+    FB_ALL_8(f, h), f(8, h), f(9, h), f(10, h), f(11, h), f(12, h), f(13, h), f(14, h), f(15, h)
+
+#define FB_WIDEST (FB_VECTOR_BYTES / REAL_BYTES)
+#if FB_WIDEST >= 16
+#define FB_SIDE 16
+#include "square.inc.h"
+#endif
+#if FB_WIDEST >= 8
+#define FB_SIDE 8
+#include "square.inc.h"
+#endif
+#if FB_WIDEST >= 4
+#define FB_SIDE 4
+#include "square.inc.h"
+#endif
+#if REAL_BYTES == 8
+#define FB_SIDE 2
+#include "square.inc.h"
+#endif
+
+/* to[k][i] = from[i][k] for m rows of n. */
+FB_INLINE void FN(transpose)(int64_t m, int64_t n, const REAL *from, int64_t stride, REAL *to,
+                             int64_t to_stride)
 {
-    REAL square[FB_LANES][FB_LANES] FB_ALIGNED;
-    if (m >= FB_LANES && n >= FB_LANES) {
-        FN(turn)(from, stride, square[0]);
-        for (int64_t k = 0; k < FB_LANES; k++)
-            memcpy(to + k * to_stride, square[k], sizeof square[k]);
-    } else {
-        for (int64_t k = 0; k < n && k < FB_LANES; k++)
-            for (int64_t i = 0; i < m && i < FB_LANES; i++)
-                to[k * to_stride + i] = from[i * stride + k];
+    const int64_t least = m < n ? m : n;
+#if FB_WIDEST >= 16
+    if (least >= 16) {
+        FN(turn_all_16)(m, n, from, stride, to, to_stride);
+        return;
     }
+#endif
+#if FB_WIDEST >= 8
+    if (least >= 8) {
+        FN(turn_all_8)(m, n, from, stride, to, to_stride);
+        return;
+    }
+#endif
+#if FB_WIDEST >= 4
+    if (least >= 4) {
+        FN(turn_all_4)(m, n, from, stride, to, to_stride);
+        return;
+    }
+#endif
+#if REAL_BYTES == 8
+    if (least >= 2) {
+        FN(turn_all_2)(m, n, from, stride, to, to_stride);
+        return;
+    }
+#endif
+    for (int64_t k = 0; k < n; k++)
+        for (int64_t i = 0; i < m; i++)
+            to[k * to_stride + i] = from[i * stride + k];
 }
 
-/* Rows of classes that lie across memory, next to each other; and back. Squares follow each other along memory. */
-static void FN(turn_rows_in)(int64_t rows, int64_t classes, const void *from_, int64_t stride, void *to_)
+/* Rows of classes that lie across memory, next to each other; and back. */
+static void FN(turn_rows_in)(int64_t rows, int64_t classes, const void *from, int64_t stride, void *to)
 {
-    const REAL *from = from_;
-    REAL *to = to_;
-    for (int64_t c = 0; c < classes; c += FB_LANES)
-        for (int64_t i = 0; i < rows; i += FB_LANES)
-            FN(turn_square)(classes - c, rows - i, from + c * stride + i, stride, to + i * classes + c,
-                            classes);
+    FN(transpose)(classes, rows, from, stride, to, classes);
 }
 
-static void FN(turn_rows_out)(int64_t rows, int64_t classes, const void *from_, int64_t stride, void *to_)
+static void FN(turn_rows_out)(int64_t rows, int64_t classes, const void *from, int64_t stride, void *to)
 {
-    const REAL *from = from_;
-    REAL *to = to_;
-    for (int64_t c = 0; c < classes; c += FB_LANES)
-        for (int64_t i = 0; i < rows; i += FB_LANES)
-            FN(turn_square)(rows - i, classes - c, from + i * classes + c, classes, to + c * stride + i,
-                            stride);
+    FN(transpose)(rows, classes, from, classes, to, stride);
 }
+
+#undef FB_SHUFFLE
+#undef FB_LOW
+#undef FB_HIGH
+#undef FB_ZIP
+#undef FB_FIRST_LOW
+#undef FB_FIRST_HIGH
+#undef FB_PLACE
+#undef FB_ALL_2
+#undef FB_ALL_4
+#undef FB_ALL_8
+#undef FB_ALL_16
+#undef FB_WIDEST
