@@ -17,14 +17,15 @@
 
 #include "half.h"
 
-/* Of softmax cross-entropy: rows in a group, if they have that few elements;
- * and how far ahead memory is asked for. */
+/* Of softmax cross-entropy: rows in a group, if they have that few elements; and how far ahead, in elements, memory is
+ * asked for (measured). */
 enum {
     FB_GROUP = 64,
     FB_TILE_ELEMENTS = FB_FEW_CLASSES * FB_LANES,
     FB_GROUP_ELEMENTS = 16384,
     FB_FOUR = 4,
-    FB_AHEAD = 16384
+    FB_AHEAD = 16384,
+    FB_TILE_AHEAD = 4096
 };
 
 /* What torch limits p (1 - p) to, below, in the gradient of a probability: a float, in float64 too. */

@@ -59,6 +59,18 @@ static void FN(turn_out)(const REAL *tile, int64_t rows, int64_t classes, REAL *
         memcpy(to, staged, (size_t)(rows * classes) * sizeof(REAL));
 }
 
+FB_INLINE void FN(fetch_vector)(const REAL *vector)
+{
+    for (size_t i = 0; i < FB_LANES; i += 64 / sizeof(REAL))
+        __builtin_prefetch(vector + i);
+}
+
+/* A tile to come; of very few classes this one: the CPU sees by itself what comes next. */
+FB_INLINE const REAL *FN(tile_ahead)(const void *rows, int64_t first, int64_t classes)
+{
+    return FN(row_of)(rows, first, classes) + (classes < 8 ? 0 : FB_TILE_AHEAD);
+}
+
 #include "few_targets.inc.h"
 
 FB_INLINE void FN(tile_max)(const FN(vector) * x, int64_t classes, REAL *max)
@@ -72,9 +84,10 @@ FB_INLINE void FN(tile_max)(const FN(vector) * x, int64_t classes, REAL *max)
     }
 }
 
-/* e = exp(x - max) in place of x */
+/* e = exp(x - max) in place of x. The memory of a tile to come is asked for meanwhile, bit by bit: all at once, it would be
+ * waited for. */
 FB_INLINE void FN(tile_softmax)(FN(vector) * e, int64_t classes, const REAL *max, SIGNED_BITS *ties,
-                                double *rest)
+                                double *rest, const REAL *next_x, const REAL *next_grad)
 {
     double sum[FB_LANES] FB_ALIGNED, lost[FB_LANES] FB_ALIGNED;
     REAL four[FB_LANES] FB_ALIGNED;
@@ -85,8 +98,11 @@ FB_INLINE void FN(tile_softmax)(FN(vector) * e, int64_t classes, const REAL *max
     }
     for (int64_t start = 0; start < classes; start += FB_FOUR) {
         const int64_t end = classes - start < FB_FOUR ? classes : start + FB_FOUR;
-        for (int64_t c = start; c < end; c++)
+        for (int64_t c = start; c < end; c++) {
+            FN(fetch_vector)(next_x + c * FB_LANES);
+            FN(fetch_vector)(next_grad + c * FB_LANES);
             FN(exp_add)(e[c], max, e[c], four, ties);
+        }
         FN(exp_flush)(four, sum, lost);
     }
     for (int i = 0; i < FB_LANES; i++)
@@ -104,7 +120,9 @@ FB_INLINE void FN(begin_tiles)(FN(tiles) * tiles, FN(group) * group, const fb_ro
         FN(tile_max)(e, classes, group->max + at);
         if (soft)
             FN(tile_targets)(tiles, group, at, rows, first, n);
-        FN(tile_softmax)(e, classes, group->max + at, group->ties + at, group->rest + at);
+        FN(tile_softmax)(e, classes, group->max + at, group->ties + at, group->rest + at,
+                         FN(tile_ahead)(rows->x, first, classes),
+                         FN(tile_ahead)(rows->grad ? rows->grad : rows->x, first, classes));
         for (int64_t i = 0; i < n; i++)
             group->e_label[at + i] = e[group->label[at + i]][i];
     }

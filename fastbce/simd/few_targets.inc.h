@@ -8,6 +8,7 @@ FB_INLINE void FN(tile_targets)(FN(tiles) * tiles, FN(group) * group, int64_t at
     const REAL smoothing = (REAL)rows->smoothing, uniform = (REAL)(rows->smoothing / (double)classes);
     const REAL *class_weight = rows->class_weight;
     FN(vector) *x = FN(tile_of)(tiles->e, at, classes), *targets = FN(tile_of)(tiles->t, at, classes);
+    const REAL *next = FN(tile_ahead)(rows->labels ? rows->x : rows->targets, first, classes);
     double sum[FB_LANES] FB_ALIGNED = {0}, lost[FB_LANES] FB_ALIGNED = {0};
     double dot[FB_LANES] FB_ALIGNED = {0}, dot_lost[FB_LANES] FB_ALIGNED = {0};
 
@@ -19,6 +20,7 @@ FB_INLINE void FN(tile_targets)(FN(tiles) * tiles, FN(group) * group, int64_t at
         FN(turn_in)(FN(row_of)(rows->targets, first, classes), n, classes, tiles->staged, targets[0]);
     }
     for (int64_t c = 0; c < classes; c++) {
+        FN(fetch_vector)(next + c * FB_LANES);
         const REAL weight = class_weight ? class_weight[c] : 1;
         FB_ROLLED
         for (int i = 0; i < FB_LANES; i++)

@@ -13,7 +13,7 @@ enum {
     FB_SUM_LANES = 32,  /* two additions under way in each lane of it */
     FB_PIECE = 8192,    /* classes of a row that are summed at once, by one thread */
     FB_SUM_BYTES = 512, /* room for what a piece comes to */
-    FB_FEW_CLASSES = 112 /* rows of no more are faster on their side (measured) */
+    FB_FEW_CLASSES = 144 /* rows of no more are faster on their side (measured) */
 };
 
 /* The dtypes that are read. */
