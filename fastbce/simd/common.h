@@ -31,6 +31,9 @@ enum {
 /* What torch limits p (1 - p) to, below, in the gradient of a probability: a float, in float64 too. */
 #define FB_LIMIT ((REAL)1e-12)
 
+/* Of a matrix to be transposed and its transpose, the one whose rows lie in pages of their own. */
+enum { FB_NEITHER, FB_FROM, FB_TO };
+
 /* Results, as a set. */
 enum { FB_LOSS = 1, FB_GRAD = 2, FB_HESS = 4 };
 

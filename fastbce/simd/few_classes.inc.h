@@ -42,7 +42,7 @@ static void FN(turn_in)(const REAL *from, int64_t rows, int64_t classes, REAL *s
     else if (classes == 3)
         FN(turn_few)(3, from, tile, 0);
     else
-        FN(transpose)(FB_LANES, classes, from, classes, tile, FB_LANES);
+        FN(transpose)(FB_LANES, classes, from, classes, tile, FB_LANES, FB_NEITHER);
 }
 
 /* And back. */
@@ -54,7 +54,7 @@ static void FN(turn_out)(const REAL *tile, int64_t rows, int64_t classes, REAL *
     else if (classes == 3)
         FN(turn_few)(3, tile, whole, 1);
     else
-        FN(transpose)(classes, FB_LANES, tile, FB_LANES, whole, classes);
+        FN(transpose)(classes, FB_LANES, tile, FB_LANES, whole, classes, FB_NEITHER);
     if (whole == staged)
         memcpy(to, staged, (size_t)(rows * classes) * sizeof(REAL));
 }

@@ -182,9 +182,10 @@ static void FN(exp_totals)(const FN(exp_lanes) * lanes, const REAL *max, SIGNED_
 {
     double sum[FB_LANES][FB_LANES] FB_ALIGNED, lost[FB_LANES][FB_LANES] FB_ALIGNED; /* lane by lane */
     const int64_t stride = sizeof *lanes / sizeof(double);
-    FB_JOIN(transpose, f64, FB_ISA)(FB_LANES, FB_LANES, lanes->sum, stride, sum[0], FB_LANES);
+    FB_JOIN(transpose, f64, FB_ISA)(FB_LANES, FB_LANES, lanes->sum, stride, sum[0], FB_LANES, FB_NEITHER);
     if (sizeof(REAL) == sizeof(double))
-        FB_JOIN(transpose, f64, FB_ISA)(FB_LANES, FB_LANES, lanes->lost, stride, lost[0], FB_LANES);
+        FB_JOIN(transpose, f64, FB_ISA)(FB_LANES, FB_LANES, lanes->lost, stride, lost[0], FB_LANES,
+                                        FB_NEITHER);
     else
         memset(lost[0], 0, sizeof lost[0]);
     for (int half = FB_LANES / 2; half > 0; half /= 2)

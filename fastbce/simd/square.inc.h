@@ -39,14 +39,21 @@ FB_INLINE void FB_TURN(const REAL *from, int64_t stride, REAL *to, int64_t to_st
         *(FB_ROW *)(to + FB_PLACE(i) * to_stride) = row[i];
 }
 
-/* m rows of n, neither less than FB_SIDE. The last squares overlap the ones before. */
+/* m rows of n, neither less than FB_SIDE. The last squares overlap the ones before. apart: FB_FROM if the rows of `from`
+ * lie in pages of their own, then squares follow each other along these, and the next ones are asked for; FB_TO for `to`. */
 FB_INLINE void FB_TURN_ALL(int64_t m, int64_t n, const REAL *from, int64_t stride, REAL *to,
-                           int64_t to_stride)
+                           int64_t to_stride, int apart)
 {
-    for (int64_t column = 0; column < n; column += FB_SIDE)
-        for (int64_t row = 0; row < m; row += FB_SIDE) {
-            const int64_t k = column < n - FB_SIDE ? column : n - FB_SIDE;
+    const int64_t outer = apart == FB_FROM ? m : n, inner = apart == FB_FROM ? n : m;
+    for (int64_t a = 0; a < outer; a += FB_SIDE)
+        for (int64_t b = 0; b < inner; b += FB_SIDE) {
+            const int64_t row = apart == FB_FROM ? a : b, column = apart == FB_FROM ? b : a;
             const int64_t i = row < m - FB_SIDE ? row : m - FB_SIDE;
+            const int64_t k = column < n - FB_SIDE ? column : n - FB_SIDE;
+            for (int j = 0; j < FB_SIDE && apart == FB_FROM && i + FB_SIDE + j < m; j++)
+                __builtin_prefetch(from + (i + FB_SIDE + j) * stride + k);
+            for (int j = 0; j < FB_SIDE && apart == FB_TO && k + FB_SIDE + j < n; j++)
+                __builtin_prefetch(to + (k + FB_SIDE + j) * to_stride + i, 1);
             FB_TURN(from + i * stride + k, stride, to + k * to_stride + i, to_stride);
         }
 }

@@ -42,32 +42,32 @@
 #include "square.inc.h"
 #endif
 
-/* to[k][i] = from[i][k] for m rows of n. */
+/* to[k][i] = from[i][k] for m rows of n. apart: as in square.inc.h. */
 FB_INLINE void FN(transpose)(int64_t m, int64_t n, const REAL *from, int64_t stride, REAL *to,
-                             int64_t to_stride)
+                             int64_t to_stride, int apart)
 {
     const int64_t least = m < n ? m : n;
 #if FB_WIDEST >= 16
     if (least >= 16) {
-        FN(turn_all_16)(m, n, from, stride, to, to_stride);
+        FN(turn_all_16)(m, n, from, stride, to, to_stride, apart);
         return;
     }
 #endif
 #if FB_WIDEST >= 8
     if (least >= 8) {
-        FN(turn_all_8)(m, n, from, stride, to, to_stride);
+        FN(turn_all_8)(m, n, from, stride, to, to_stride, apart);
         return;
     }
 #endif
 #if FB_WIDEST >= 4
     if (least >= 4) {
-        FN(turn_all_4)(m, n, from, stride, to, to_stride);
+        FN(turn_all_4)(m, n, from, stride, to, to_stride, apart);
         return;
     }
 #endif
 #if REAL_BYTES == 8
     if (least >= 2) {
-        FN(turn_all_2)(m, n, from, stride, to, to_stride);
+        FN(turn_all_2)(m, n, from, stride, to, to_stride, apart);
         return;
     }
 #endif
@@ -79,12 +79,12 @@ FB_INLINE void FN(transpose)(int64_t m, int64_t n, const REAL *from, int64_t str
 /* Rows of classes that lie across memory, next to each other; and back. */
 static void FN(turn_rows_in)(int64_t rows, int64_t classes, const void *from, int64_t stride, void *to)
 {
-    FN(transpose)(classes, rows, from, stride, to, classes);
+    FN(transpose)(classes, rows, from, stride, to, classes, FB_FROM);
 }
 
 static void FN(turn_rows_out)(int64_t rows, int64_t classes, const void *from, int64_t stride, void *to)
 {
-    FN(transpose)(rows, classes, from, classes, to, stride);
+    FN(transpose)(rows, classes, from, classes, to, stride, FB_TO);
 }
 
 #undef FB_SHUFFLE
