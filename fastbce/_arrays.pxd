@@ -73,7 +73,7 @@ cdef extern from "simd/kernels.h" nogil:
         int (*focal)(const fb_block *) noexcept nogil
         int (*bce_probs)(const fb_block *) noexcept nogil
         void (*sigmoid)(int64_t n, const void *x, void *proba) noexcept nogil
-        void (*mask)(int64_t n, const void *where, void *weight) noexcept nogil
+        void (*mask)(int64_t n, const void *where, const void *weight, void *left) noexcept nogil
         void (*fill)(int64_t n, double value, void *to) noexcept nogil
         void (*add)(int64_t n, const void *values, fb_lanes *lanes) noexcept nogil
         fb_sum (*total)(const fb_lanes *) noexcept nogil

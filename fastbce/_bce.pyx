@@ -86,20 +86,36 @@ cdef struct Call:
 
 # ---- blocks --------------------------------------------------------------------------------------------------------
 
+cdef inline bint is_constant(const Operand *weight) noexcept nogil:
+    # Absent, which is 1 throughout; or one number for all elements.
+    return weight.data == NULL or (weight.ndim == 1 and weight.step == 0)
+
+
+cdef void fill_constant(const Call *call, const Operand *weight, Py_ssize_t n, void *buffer) noexcept nogil:
+    # Once for all blocks.
+    if weight.data == NULL:
+        call.kernels.fill(n, 1, buffer)
+    elif is_constant(weight):
+        transfer(weight, 0, n, <char *>buffer, call.size)
+
+
+cdef void fill_constants(const Call *call, Py_ssize_t n, fb_buffers *buffers) noexcept nogil:
+    cdef Py_ssize_t filled = min((n + FB_LANES - 1) & -FB_LANES, <Py_ssize_t>FB_BLOCK)
+    if call.weighted:
+        fill_constant(call, &call.weight, filled, buffers.weight)
+        fill_constant(call, &call.pos_weight, filled, buffers.pos_weight)
+
+
 cdef const void *weights(const Call *call, Py_ssize_t start, Py_ssize_t n, Py_ssize_t padded,
                          fb_buffers *buffers) noexcept nogil:
     # The weights of a block, 0 where an element is left out.
     cdef const void *weight = buffers.weight
-    if call.weight.data != NULL:
+    if not is_constant(&call.weight):
         weight = take(&call.weight, start, n, padded, buffers.weight, call.size)
-    else:
-        call.kernels.fill(padded, 1, buffers.weight)
     if call.where.data != NULL:
-        if weight != buffers.weight:
-            transfer(&call.weight, start, n, <char *>buffers.weight, call.size)
-        transfer(&call.where, start, n, <char *>buffers.where, call.size)
-        call.kernels.mask(n, buffers.where, buffers.weight)
-        weight = buffers.weight
+        take(&call.where, start, n, padded, buffers.where, call.size)
+        call.kernels.mask(padded, buffers.where, weight, buffers.where)
+        weight = buffers.where
     return weight
 
 
@@ -122,11 +138,9 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers 
     block.gamma = call.gamma
     if call.weighted:
         block.weight = weights(call, start, n, padded, buffers)
-        if call.pos_weight.data != NULL:
+        block.pos_weight = buffers.pos_weight
+        if not is_constant(&call.pos_weight):
             block.pos_weight = take(&call.pos_weight, start, n, padded, buffers.pos_weight, call.size)
-        else:
-            call.kernels.fill(padded, 1, buffers.pos_weight)
-            block.pos_weight = buffers.pos_weight
     block.grad = place(&call.grad, start, whole, buffers.grad, call.size)
     block.hess = place(&call.hess, start, whole, buffers.hess, call.size)
     block.loss = place(&call.loss, start, whole, buffers.loss, call.size)
@@ -154,12 +168,13 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers 
     return outside
 
 
-cdef void run_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) noexcept nogil:
+cdef void run_chunk(const void *call_, Py_ssize_t chunk, char *memory, Partial *partial) noexcept nogil:
     cdef const Call *call = <const Call *>call_
     cdef fb_buffers buffers
     cdef fb_lanes lanes
     cdef Py_ssize_t start = chunk * CHUNK, stop = min(call.n, start + CHUNK), n
     memset(&lanes, 0, sizeof(lanes))
+    fill_constants(call, stop - start, &buffers)
     partial.wrong = -1
     partial.count = 0
     while start < stop:
@@ -172,13 +187,14 @@ cdef void run_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) noexc
     partial.sum = call.kernels.total(&lanes)
 
 
-cdef void sum_weights(const void *call_, Py_ssize_t chunk, Partial *partial) noexcept nogil:
+cdef void sum_weights(const void *call_, Py_ssize_t chunk, char *memory, Partial *partial) noexcept nogil:
     cdef const Call *call = <const Call *>call_
     cdef fb_buffers buffers
     cdef fb_lanes lanes
     cdef Py_ssize_t start = chunk * CHUNK, stop = min(call.n, start + CHUNK), n, padded
     cdef const void *weight
     memset(&lanes, 0, sizeof(lanes))
+    fill_constants(call, stop - start, &buffers)
     while start < stop:
         n = min(<Py_ssize_t>FB_BLOCK, stop - start)
         padded = (n + FB_LANES - 1) & -FB_LANES
@@ -197,6 +213,7 @@ cdef Py_ssize_t first_outside(const Call *call, const Operand *operand) noexcept
     cdef Py_ssize_t start = 0, n, padded
     cdef int64_t found
     cdef const void *weight
+    fill_constants(call, call.n, &buffers)
     while start < call.n:
         n = min(<Py_ssize_t>FB_BLOCK, call.n - start)
         padded = (n + FB_LANES - 1) & -FB_LANES
@@ -214,7 +231,7 @@ cdef inline bint is_large(const Call *call) noexcept nogil:
 
 cdef int execute(const Call *call, Run run, int threads, Partial *total) except -1:
     if call.n <= RELEASE_FROM:
-        run(call, 0, total)
+        run(call, 0, NULL, total)
         return 0
     return run_chunks(run, call, (call.n + CHUNK - 1) // CHUNK, threads if is_large(call) else 1, total)
 

@@ -119,7 +119,7 @@ cdef Py_ssize_t row_inputs(const Call *call, Py_ssize_t start, Py_ssize_t n, int
         count = leave_out[float](call, n, labels, <float *>buffers.where)
     else:
         count = leave_out[double](call, n, labels, <double *>buffers.where)
-    call.kernels.mask(n, buffers.where, buffers.weight)
+    call.kernels.mask(n, buffers.where, buffers.weight, buffers.weight)
     return count
 
 
@@ -154,7 +154,7 @@ cdef void weigh_classes(const Call *call, Py_ssize_t n, const int64_t *labels, r
             weight[i] *= (<const real *>call.class_weight)[labels[i]]
 
 
-cdef void survey_labels(const void *call_, Py_ssize_t chunk, Partial *partial) noexcept nogil:
+cdef void survey_labels(const void *call_, Py_ssize_t chunk, char *memory, Partial *partial) noexcept nogil:
     # Labels of which each counts once.
     cdef const Call *call = <const Call *>call_
     cdef int64_t labels[FB_BLOCK]
@@ -174,7 +174,7 @@ cdef void survey_labels(const void *call_, Py_ssize_t chunk, Partial *partial) n
                 break
 
 
-cdef void survey_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) noexcept nogil:
+cdef void survey_chunk(const void *call_, Py_ssize_t chunk, char *memory, Partial *partial) noexcept nogil:
     cdef const Call *call = <const Call *>call_
     cdef fb_buffers buffers
     cdef int64_t *labels = <int64_t *>buffers.y
@@ -262,10 +262,15 @@ cdef void add_losses(const Call *call, Py_ssize_t n, const void *losses, fb_lane
     call.kernels.add((n + FB_LANES - 1) & -FB_LANES, block, lanes)
 
 
+cdef inline size_t bytes_of_rows(const Call *call, Py_ssize_t n) noexcept nogil:
+    # In whole cache lines.
+    return (n * call.classes * call.size + 63) & ~<size_t>63
+
+
 cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char *memory, fb_buffers *buffers,
                          fb_lanes *lanes) noexcept nogil:
     # The rows start .. start + n. memory holds what is not direct of logits, targets and outputs.
-    cdef Py_ssize_t first = start * call.classes, bytes = n * call.classes * call.size, found
+    cdef Py_ssize_t first = start * call.classes, bytes = bytes_of_rows(call, n), found
     cdef fb_rows rows
     memset(&rows, 0, sizeof(rows))
     rows.rows = n
@@ -314,33 +319,22 @@ cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char 
     return start + found if found >= 0 else -1
 
 
-cdef enum:
-    NO_MEMORY = -2
+cdef size_t memory_of_chunk(const Call *call) noexcept nogil:
+    # For what is not direct of logits, targets and outputs; and one row, where exp(x - max) has no other place.
+    cdef size_t parts = (not call.x.direct) + (not call.has_labels and not call.targets.direct)
+    cdef bint scratch = call.grad.data == NULL and call.proba.data == NULL
+    parts += (not call.grad.direct) + (not call.hess.direct) + (not call.proba.direct)
+    return parts * bytes_of_rows(call, min(call.chunk, call.rows)) + scratch * bytes_of_rows(call, 1)
 
 
-cdef void run_chunk(const void *call_, Py_ssize_t chunk, Partial *partial) noexcept nogil:
+cdef void run_chunk(const void *call_, Py_ssize_t chunk, char *memory, Partial *partial) noexcept nogil:
     cdef const Call *call = <const Call *>call_
     cdef fb_buffers buffers
     cdef fb_lanes lanes
     cdef Py_ssize_t start = chunk * call.chunk, n = min(call.chunk, call.rows - start)
-    cdef Py_ssize_t parts = (not call.x.direct) + (not call.has_labels and not call.targets.direct)
-    cdef Py_ssize_t row = call.classes * call.size, bytes
-    parts += (not call.grad.direct) + (not call.hess.direct) + (not call.proba.direct)
-    bytes = parts * n * row
-    if call.grad.data == NULL and call.proba.data == NULL:
-        bytes += row  # one row, for exp(x - max)
-    cdef char *memory = NULL
     memset(&lanes, 0, sizeof(lanes))
-    partial.wrong = -1
     partial.count = 0
-    if bytes > 0:
-        memory = <char *>malloc(bytes)
-        if memory == NULL:
-            partial.count = NO_MEMORY
-            partial.sum.sum = partial.sum.lost = 0
-            return
     partial.wrong = run_rows(call, start, n, memory, &buffers, &lanes)
-    free(memory)
     partial.sum = call.kernels.total(&lanes)
 
 
@@ -355,7 +349,7 @@ cdef int survey(Call *call, int threads, Partial *total) except -1:
         return 0
     call.chunk = FB_BLOCK
     if call.rows <= FB_BLOCK:
-        run(call, 0, total)
+        run(call, 0, NULL, total)
         return 0
     return run_chunks(run, call, (call.rows + FB_BLOCK - 1) // FB_BLOCK, threads if call.rows >= PARALLEL_FROM else 1,
                       total)
@@ -406,7 +400,7 @@ cdef inline Py_ssize_t begin_piece(const Split *split, Py_ssize_t piece, Partial
     return min(<Py_ssize_t>FB_PIECE, split.rows.classes - piece * FB_PIECE)
 
 
-cdef void max_of_piece(const void *split_, Py_ssize_t piece, Partial *partial) noexcept nogil:
+cdef void max_of_piece(const void *split_, Py_ssize_t piece, char *memory, Partial *partial) noexcept nogil:
     cdef const Split *split = <const Split *>split_
     cdef Py_ssize_t n = begin_piece(split, piece, partial)
     cdef double largest = split.kernels.piece_max(n, <char *>split.rows.x + piece * FB_PIECE * split.size)
@@ -416,13 +410,13 @@ cdef void max_of_piece(const void *split_, Py_ssize_t piece, Partial *partial) n
         split.maxima[piece] = largest
 
 
-cdef void exp_of_piece(const void *split_, Py_ssize_t piece, Partial *partial) noexcept nogil:
+cdef void exp_of_piece(const void *split_, Py_ssize_t piece, char *memory, Partial *partial) noexcept nogil:
     cdef const Split *split = <const Split *>split_
     cdef Py_ssize_t n = begin_piece(split, piece, partial), at = piece * FB_PIECE * split.size
     split.kernels.piece_exp(n, <char *>split.rows.x + at, split.max, split.e + at, split.sums, piece)
 
 
-cdef void scale_piece(const void *split_, Py_ssize_t piece, Partial *partial) noexcept nogil:
+cdef void scale_piece(const void *split_, Py_ssize_t piece, char *memory, Partial *partial) noexcept nogil:
     cdef const Split *split = <const Split *>split_
     cdef Py_ssize_t n = begin_piece(split, piece, partial), at = piece * FB_PIECE * split.size
     if split.rows.proba != NULL:
@@ -515,16 +509,21 @@ cdef int execute(Call *call, int threads, Partial *total) except -1:
         call.losses = <char *>malloc(call.rows * call.size)
         if call.losses == NULL:
             raise MemoryError
+    cdef size_t bytes = memory_of_chunk(call)
+    cdef char *memory = NULL
     try:
         if call.rows <= call.chunk and elements <= RELEASE_FROM:
-            run_chunk(call, 0, total)
+            if bytes > 0:
+                memory = <char *>malloc(bytes)
+                if memory == NULL:
+                    raise MemoryError
+            run_chunk(call, 0, memory, total)
         else:
-            run_chunks(run_chunk, call, (call.rows + call.chunk - 1) // call.chunk, threads, total)
-        if total.count < 0:
-            raise MemoryError
+            run_chunks(run_chunk, call, (call.rows + call.chunk - 1) // call.chunk, threads, total, bytes)
         if call.losses != NULL:
             sum_losses(call, chunk, &total.sum)
     finally:
+        free(memory)
         free(call.losses)
         call.losses = NULL
     return 0

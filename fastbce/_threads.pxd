@@ -13,7 +13,9 @@ cdef struct Partial:
     Py_ssize_t count
     Py_ssize_t wrong        # the first element or row that is wrong, or -1
 
-ctypedef void (*Run)(const void *call, Py_ssize_t chunk, Partial *partial) noexcept nogil
+# memory: as much as run_chunks was told, for this chunk; one thread has the same for all its chunks.
+ctypedef void (*Run)(const void *call, Py_ssize_t chunk, char *memory, Partial *partial) noexcept nogil
 
 cdef int threads_for_call(object num_threads) except -1
-cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, Partial *total) except -1
+cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, Partial *total,
+                    size_t memory=?) except -1

@@ -217,6 +217,7 @@ cdef int take_team(int most) noexcept:
 # A thread's part of the chunks.
 cdef struct Part:
     Py_ssize_t next, stop
+    char *memory
     double finished
 
 
@@ -227,7 +228,7 @@ cdef double DEAF = 0.2
 cdef void run_part(Run run, const void *call, Partial *partials, Part *part, double until) noexcept nogil:
     cdef fb_float_state host = fb_float_default()  # each thread has its own
     while part.next < part.stop:
-        run(call, part.next, &partials[part.next])
+        run(call, part.next, part.memory, &partials[part.next])
         part.next += 1
         if part.next < part.stop and fb_about_now() > until:
             break
@@ -266,18 +267,30 @@ cdef void add_up(const Partial *partials, Py_ssize_t chunks, Partial *total) noe
             total.wrong = partials[i].wrong
 
 
-cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, Partial *total) except -1:
+cdef enum:
+    LINE = 64           # of the caches, in bytes
+    APART = 1 << 18     # between the memory of threads: kernels ask for what lies ahead, and must not take it from others
+
+
+cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, Partial *total,
+                    size_t memory=0) except -1:
     """Run every chunk without the GIL, and add what they come to in their order, whichever thread ran them."""
     cdef int count = take_team(<int>min(<Py_ssize_t>threads, chunks)), i
     cdef bint has_team = count > 1, team = has_team, done
     cdef Partial *partials = <Partial *>malloc(max(chunks, 1) * sizeof(Partial))
     cdef Part *parts = <Part *>malloc(count * sizeof(Part))
+    # One piece for the whole call: the system takes time for what is new to the process.
+    cdef size_t apart = (memory + LINE - 1) // LINE * LINE + APART
+    cdef char *all_memory = <char *>malloc(count * apart) if memory > 0 else NULL
     try:
-        if partials == NULL or parts == NULL:
+        if partials == NULL or parts == NULL or (memory > 0 and all_memory == NULL):
             raise MemoryError
         for i in range(count):
             parts[i].next = chunks * i // count
             parts[i].stop = chunks * (i + 1) // count
+            parts[i].memory = NULL
+            if memory > 0:
+                parts[i].memory = all_memory + (-<size_t>all_memory) % LINE + i * apart
         while True:
             with nogil:
                 done = run_parts(run, call, partials, parts, count, team)
@@ -290,6 +303,7 @@ cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, P
     finally:
         free(partials)
         free(parts)
+        free(all_memory)
         if has_team:
             fb_leave_team()
 

@@ -592,7 +592,7 @@ static void small_loops(void)
             put(x_memory, i, logit(5));
             put(weight_memory, i, logit(5));
         }
-        kernels->mask(FB_BLOCK, x_memory, weight_memory);
+        kernels->mask(FB_BLOCK, x_memory, weight_memory, weight_memory);
         hash_reals(FB_BLOCK, weight_memory);
     }
     end("mask", "");

@@ -158,7 +158,7 @@ static void run_all(const fb_kernels *kernels, results *own)
     for (int k = 0; k < 3; k++) { /* and with what changes meanwhile */
         kernels->fill(ROWS, 1, own->loaded);
         kernels->load[FB_BOOL](ROWS, (const char *)unsteady_mask, 1, 0, own->scratch);
-        kernels->mask(ROWS, own->scratch, own->loaded);
+        kernels->mask(ROWS, own->scratch, own->loaded, own->loaded);
         fb_load_labels[FB_I32](ROWS, (const char *)unsteady_labels, 4, 0, own->labels);
         for (int wanted = 0; wanted < 4; wanted++)
             run_rows(kernels, own, classes[k], own->labels, own->loaded, 0, wanted);

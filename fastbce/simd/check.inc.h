@@ -1,12 +1,13 @@
 /* The small loops around a kernel: leaving elements out, and finding the one that is wrong. */
 
-/* weight = 0 where `where` is 0 */
-static void FN(mask)(int64_t n, const void *where_, void *weight_)
+/* left = weight, but 0 where `where` is 0. It may be either of them. */
+static void FN(mask)(int64_t n, const void *where_, const void *weight_, void *left_)
 {
-    const REAL *where = where_;
-    REAL *weight = weight_;
+    const REAL *where = where_, *weight = weight_;
+    REAL *left = left_;
+    FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++)
-        weight[i] = where[i] == 0 ? 0 : weight[i];
+        left[i] = where[i] == 0 ? 0 : weight[i];
 }
 
 static void FN(fill)(int64_t n, double value, void *to_)

@@ -106,7 +106,8 @@ typedef struct {
     int (*focal)(const fb_block *);      /* the same */
     int (*bce_probs)(const fb_block *);  /* nonzero: a probability or a target may be outside [0, 1] */
     void (*sigmoid)(int64_t n, const void *x, void *proba);
-    void (*mask)(int64_t n, const void *where, void *weight); /* weight = 0 where `where` is 0 */
+    /* left = weight, but 0 where `where` is 0; left may be either of them */
+    void (*mask)(int64_t n, const void *where, const void *weight, void *left);
     void (*fill)(int64_t n, double value, void *to);
     void (*add)(int64_t n, const void *values, fb_lanes *lanes);
     fb_sum (*total)(const fb_lanes *);

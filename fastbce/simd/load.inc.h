@@ -5,6 +5,8 @@
 #define FB_WIDEN(stored) stored
 #endif
 
+#define FB_OWN __builtin_types_compatible_p(FB_SOURCE, REAL)
+
 FB_INLINE REAL FN(FB_CAT(read_, FB_SOURCE_NAME))(const char *at, int swapped, int targets)
 {
     FB_SOURCE stored;
@@ -27,6 +29,12 @@ FB_INLINE void FN(FB_CAT(read_all_, FB_SOURCE_NAME))(int64_t n, const char *rest
     else if (stride == size)
         for (int64_t i = 0; i < n; i++)
             to[i] = FN(FB_CAT(read_, FB_SOURCE_NAME))(from + i * size, 0, targets);
+    else if (stride == 2 * size && FB_OWN) /* every other one, and backwards: as constants, they vectorise */
+        for (int64_t i = 0; i < n; i++)
+            to[i] = FN(FB_CAT(read_, FB_SOURCE_NAME))(from + i * 2 * size, 0, targets);
+    else if (stride == -size && FB_OWN)
+        for (int64_t i = 0; i < n; i++)
+            to[i] = FN(FB_CAT(read_, FB_SOURCE_NAME))(from - i * size, 0, targets);
     else
         for (int64_t i = 0; i < n; i++)
             to[i] = FN(FB_CAT(read_, FB_SOURCE_NAME))(from + i * stride, 0, targets);
@@ -44,6 +52,7 @@ static void FN(FB_CAT(load_targets_, FB_SOURCE_NAME))(int64_t n, const char *fro
     FN(FB_CAT(read_all_, FB_SOURCE_NAME))(n, from, stride, swapped, to, 1);
 }
 
+#undef FB_OWN
 #undef FB_SOURCE
 #undef FB_SOURCE_NAME
 #undef FB_WIDEN
