@@ -1,0 +1,117 @@
+"""Time calls with options, other layouts and other dtypes, relative to the plain call: ``python tools/variants.py``.
+
+Each has 4 million logits, loss and gradient are written to arrays that exist, and a plain call and its variants take
+turns; the ratios are of the fastest calls. On a machine that does nothing else.
+"""
+
+import argparse
+import time
+
+import ml_dtypes
+import numpy as np
+
+import fastbce as fb
+
+SIZE = 4_000_000
+SHAPES = (400_000, 10), (40_000, 100), (4_000, 1_000), (80, 50_000)
+
+
+def binary(function, dtype, rng):
+    """Yield (name, call) for a binary loss, the plain one first."""
+    probabilities = function is fb.bce_value_and_grad
+
+    def inputs(shape, dtype=dtype):
+        values = rng.normal(scale=3, size=shape)
+        return (1 / (1 + np.exp(-values)) if probabilities else values).astype(dtype)
+
+    x, out = inputs(SIZE), np.empty(SIZE, dtype)
+    targets = (rng.random(SIZE) < 0.3).astype(dtype)
+    weights = rng.random(SIZE).astype(dtype)
+
+    def call(x=x, targets=targets, out=out, **options):
+        return lambda: function(x, targets, out=out, **options)
+
+    yield "plain", call()
+    yield "sample_weight", call(sample_weight=weights)
+    yield "pos_weight", call(pos_weight=3.0)
+    yield "where", call(where=weights < 0.9)
+    yield "soft targets", call(targets=weights)
+    yield "label_smoothing", call(label_smoothing=0.1)
+    yield "bool targets", call(targets=targets > 0)
+    yield "int64 targets", call(targets=targets.astype(np.int64))
+    wide = inputs(2 * SIZE)
+    yield "logits[::2]", call(x=wide[::2])
+    yield "logits[::-1]", call(x=x[::-1])
+    if dtype == np.float32:
+        for half in np.float16, ml_dtypes.bfloat16:
+            yield (
+                np.dtype(half).name,
+                call(x=inputs(SIZE, half), targets=targets > 0, out=np.empty(SIZE, half)),
+            )
+
+
+def softmax(shape, dtype, rng):
+    """Yield (name, call) for cross-entropy, the plain one first."""
+    rows, classes = shape
+    x, out = rng.normal(scale=3, size=shape).astype(dtype), np.empty(shape, dtype)
+    labels = rng.integers(0, classes, rows)
+    weights = rng.random(rows).astype(dtype)
+    soft = rng.random(shape).astype(dtype)
+    soft /= soft.sum(axis=1, keepdims=True)
+
+    def call(x=x, targets=labels, out=out, **options):
+        return lambda: fb.cross_entropy_value_and_grad(x, targets, out=out, **options)
+
+    yield "plain", call()
+    yield "sample_weight", call(sample_weight=weights)
+    yield "class_weight", call(class_weight=rng.random(classes))
+    yield "where", call(where=weights < 0.9)
+    yield "soft targets", call(targets=soft)
+    yield "label_smoothing", call(label_smoothing=0.1)
+    yield "logits[:, ::2]", call(x=rng.normal(scale=3, size=(rows, 2 * classes)).astype(dtype)[:, ::2])
+    turned = np.ascontiguousarray(x.T)
+    yield "class axis first", call(x=turned, out=np.empty_like(turned), axis=0)
+    middle = np.ascontiguousarray(x.reshape(-1, 40, classes).swapaxes(1, 2))
+    yield (
+        "class axis in the middle",
+        call(x=middle, targets=labels.reshape(-1, 40), out=np.empty_like(middle), axis=1),
+    )
+    yield "Fortran order", call(x=np.asfortranarray(x), out=np.empty_like(x, order="F"))
+    if dtype == np.float32:
+        for half in np.float16, ml_dtypes.bfloat16:
+            yield np.dtype(half).name, call(x=x.astype(half), out=np.empty(shape, half))
+
+
+def show(title, calls, seconds):
+    """Print the best time of the first call, and those of the others relative to it."""
+    best = dict.fromkeys(calls, np.inf)
+    end = time.perf_counter() + seconds * len(calls)
+    while time.perf_counter() < end:
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            best[name] = min(best[name], time.perf_counter() - start)
+    plain = best.pop("plain")
+    print(f"{title}: {plain * 1e3:.2f} ms")
+    for name, value in best.items():
+        print(f"    {name:<26}{value / plain:5.2f} x")
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=0.5, help="for each call (default: 0.5)")
+    parser.add_argument("--dtype", choices=["float32", "float64"], action="append", help="only this one")
+    arguments = parser.parse_args()
+    for dtype in map(np.dtype, arguments.dtype or ["float32", "float64"]):
+        for function in fb.bce_with_logits_value_and_grad, fb.bce_value_and_grad:
+            calls = dict(binary(function, dtype, np.random.default_rng(0)))
+            show(f"{function.__name__} {dtype}", calls, arguments.seconds)
+        for shape in SHAPES:
+            calls = dict(softmax(shape, dtype, np.random.default_rng(0)))
+            show(f"cross_entropy_value_and_grad {dtype} {shape}", calls, arguments.seconds)
+
+
+if __name__ == "__main__":
+    main()
