@@ -42,7 +42,13 @@ cdef extern from "simd/kernels.h" nogil:
         double gamma
         double clip_low
         double clip_high
+    ctypedef struct fb_apart:
+        int64_t x
+        int64_t grad
+        int64_t hess
+        int64_t proba
     ctypedef struct fb_rows:
+        fb_apart apart
         int64_t rows
         int64_t classes
         const void *x

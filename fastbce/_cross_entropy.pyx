@@ -82,6 +82,7 @@ cdef struct Call:
     const fb_kernels *kernels
     Py_ssize_t rows, classes, chunk, size     # chunk: rows in one; size: bytes of the type computed in
     bint has_labels, has_ignore
+    bint across                               # whether rows are used as they lie, see run_across
     int64_t ignore_index
     double smoothing, scale
     const void *class_weight                  # of the type computed in, or NULL
@@ -212,20 +213,35 @@ cdef inline bint lies_across(const Call *call, const Operand *operand) noexcept 
             and (operand.load == call.kernels.load[own] or operand.store == call.kernels.store[own]))
 
 
+cdef char *neighbours(const Call *call, const Operand *operand, Py_ssize_t start, Py_ssize_t *run,
+                      int64_t *apart) noexcept nogil:
+    # Row `start` of an operand that lies across memory; how many rows are its neighbours, at most *run; and how many
+    # elements its classes lie apart.
+    cdef int last = operand.ndim - 1, d
+    cdef Py_ssize_t inner, index
+    cdef char *at = operand.data
+    if at == NULL:
+        return NULL
+    inner = operand.shape[last - 1]
+    at += start % inner * call.size
+    index = start // inner
+    for d in range(last - 2, -1, -1):
+        at += index % operand.shape[d] * operand.strides[d]
+        index //= operand.shape[d]
+    run[0] = min(run[0], inner - start % inner)
+    apart[0] = operand.strides[last] // call.size
+    return at
+
+
 cdef void turn_rows(const Call *call, const Operand *operand, Py_ssize_t start, Py_ssize_t n,
                     char *rows) noexcept nogil:
     # Rows start .. start + n, where classes lie apart and rows do not, to one row after the other, or back.
-    cdef int last = operand.ndim - 1, d
-    cdef Py_ssize_t index, run, coordinate, inner = operand.shape[last - 1], apart = operand.strides[last] // call.size
+    cdef Py_ssize_t run
+    cdef int64_t apart
     cdef char *at
     while n > 0:
-        run = min(n, inner - start % inner)
-        at = operand.data + start % inner * call.size
-        index = start // inner
-        for d in range(last - 2, -1, -1):
-            coordinate = index % operand.shape[d]
-            index //= operand.shape[d]
-            at += coordinate * operand.strides[d]
+        run = n
+        at = neighbours(call, operand, start, &run, &apart)
         if operand.load != NULL:
             call.kernels.turn_rows_in(run, call.classes, at, apart, rows)
         else:
@@ -267,26 +283,11 @@ cdef inline size_t bytes_of_rows(const Call *call, Py_ssize_t n) noexcept nogil:
     return (n * call.classes * call.size + 63) & ~<size_t>63
 
 
-cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char *memory, fb_buffers *buffers,
-                         fb_lanes *lanes) noexcept nogil:
-    # The rows start .. start + n. memory holds what is not direct of logits, targets and outputs.
+cdef Py_ssize_t run_along(const Call *call, fb_rows *rows, Py_ssize_t start, Py_ssize_t n,
+                          char *memory) noexcept nogil:
+    # The rows start .. start + n, put together in memory where they do not lie one after the other.
     cdef Py_ssize_t first = start * call.classes, bytes = bytes_of_rows(call, n), found
-    cdef fb_rows rows
-    memset(&rows, 0, sizeof(rows))
     rows.rows = n
-    rows.classes = call.classes
-    rows.smoothing = call.smoothing
-    rows.scale = call.scale
-    rows.class_weight = call.class_weight
-    if call.has_labels:
-        rows.labels = <const int64_t *>buffers.y
-    if all_count_once(call):
-        if call.has_labels:
-            transfer(&call.targets, start, n, <char *>buffers.y, sizeof(int64_t))
-    else:
-        row_inputs(call, start, n, <int64_t *>buffers.y, buffers)
-        rows.weight = buffers.weight
-
     rows.x = take_rows(call, &call.x, start, n, memory)
     if rows.x == memory:
         memory += bytes
@@ -304,19 +305,71 @@ cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char 
     if not call.proba.direct:
         memory += bytes
     rows.scratch = memory
-    rows.loss = buffers.loss
-    if call.losses != NULL:
-        rows.loss = call.losses + start * call.size
-
-    found = call.kernels.cross_entropy(&rows)
-    if call.losses == NULL:
-        add_losses(call, n, rows.loss, lanes)
-    if call.loss.data != NULL:
-        transfer(&call.loss, start, n, <char *>rows.loss, call.size)
+    found = call.kernels.cross_entropy(rows)
     give_rows(call, &call.grad, start, n, rows.grad)
     give_rows(call, &call.hess, start, n, rows.hess)
     give_rows(call, &call.proba, start, n, rows.proba)
     return start + found if found >= 0 else -1
+
+
+cdef Py_ssize_t run_across(const Call *call, fb_rows *rows, Py_ssize_t start, Py_ssize_t n,
+                           char *memory) noexcept nogil:
+    # The same where neighbouring rows lie next to each other: used as they lie, but for what is no whole vector.
+    cdef Py_ssize_t wrong = -1, found, run
+    cdef fb_rows piece
+    while n > 0:
+        piece = rows[0]
+        run = n
+        piece.x = neighbours(call, &call.x, start, &run, &piece.apart.x)
+        piece.grad = neighbours(call, &call.grad, start, &run, &piece.apart.grad)
+        piece.hess = neighbours(call, &call.hess, start, &run, &piece.apart.hess)
+        piece.proba = neighbours(call, &call.proba, start, &run, &piece.apart.proba)
+        if run >= FB_LANES:
+            run &= -FB_LANES
+            piece.rows = run
+            found = call.kernels.cross_entropy(&piece)
+            if found >= 0:
+                found += start
+        else:
+            piece.apart.x = 0
+            found = run_along(call, &piece, start, run, memory)
+        if found >= 0 and wrong < 0:
+            wrong = found
+        start += run
+        n -= run
+        rows.labels += run
+        if rows.weight != NULL:
+            rows.weight = <char *>rows.weight + run * call.size
+        rows.loss = <char *>rows.loss + run * call.size
+    return wrong
+
+
+cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char *memory, fb_buffers *buffers,
+                         fb_lanes *lanes) noexcept nogil:
+    # The rows start .. start + n, and what they come to.
+    cdef Py_ssize_t wrong
+    cdef char *losses = <char *>buffers.loss if call.losses == NULL else call.losses + start * call.size
+    cdef fb_rows rows
+    memset(&rows, 0, sizeof(rows))
+    rows.classes = call.classes
+    rows.smoothing = call.smoothing
+    rows.scale = call.scale
+    rows.class_weight = call.class_weight
+    rows.loss = losses
+    if call.has_labels:
+        rows.labels = <const int64_t *>buffers.y
+    if all_count_once(call):
+        if call.has_labels:
+            transfer(&call.targets, start, n, <char *>buffers.y, sizeof(int64_t))
+    else:
+        row_inputs(call, start, n, <int64_t *>buffers.y, buffers)
+        rows.weight = buffers.weight
+    wrong = (run_across if call.across else run_along)(call, &rows, start, n, memory)
+    if call.losses == NULL:
+        add_losses(call, n, losses, lanes)
+    if call.loss.data != NULL:
+        transfer(&call.loss, start, n, losses, call.size)
+    return wrong
 
 
 cdef size_t memory_of_chunk(const Call *call) noexcept nogil:
@@ -324,7 +377,10 @@ cdef size_t memory_of_chunk(const Call *call) noexcept nogil:
     cdef size_t parts = (not call.x.direct) + (not call.has_labels and not call.targets.direct)
     cdef bint scratch = call.grad.data == NULL and call.proba.data == NULL
     parts += (not call.grad.direct) + (not call.hess.direct) + (not call.proba.direct)
-    return parts * bytes_of_rows(call, min(call.chunk, call.rows)) + scratch * bytes_of_rows(call, 1)
+    cdef Py_ssize_t most = min(call.chunk, call.rows)
+    if call.across:
+        most = min(most, <Py_ssize_t>FB_LANES - 1)  # what is no whole vector
+    return parts * bytes_of_rows(call, most) + scratch * bytes_of_rows(call, 1)
 
 
 cdef void run_chunk(const void *call_, Py_ssize_t chunk, char *memory, Partial *partial) noexcept nogil:
@@ -355,12 +411,24 @@ cdef int survey(Call *call, int threads, Partial *total) except -1:
                       total)
 
 
+cdef inline bint absent_or_across(const Call *call, const Operand *operand) noexcept nogil:
+    return operand.data == NULL or lies_across(call, operand)
+
+
+cdef inline bint can_run_across(const Call *call) noexcept nogil:
+    return (call.has_labels and call.smoothing == 0 and lies_across(call, &call.x)
+            and call.x.strides[call.x.ndim - 1] != 0 and absent_or_across(call, &call.grad)
+            and absent_or_across(call, &call.hess) and absent_or_across(call, &call.proba))
+
+
 cdef Py_ssize_t rows_of_a_task(const Call *call, Py_ssize_t chunk, int threads) noexcept nogil:
     # A chunk; or where rows lie across memory, more: memory is slow where it is read in pieces of a few bytes.
-    cdef Py_ssize_t rows
+    cdef Py_ssize_t rows, most = ACROSS_ROWS
     if chunk >= ACROSS_ROWS or not (lies_across(call, &call.x) or lies_across(call, &call.grad)):
         return chunk
-    rows = min((call.rows + threads - 1) // threads, ACROSS // call.classes, <Py_ssize_t>ACROSS_ROWS)
+    if not call.across:
+        most = min(most, ACROSS // call.classes)
+    rows = min((call.rows + threads - 1) // threads, most)
     return max((rows + FB_LANES - 1) & -FB_LANES, chunk)
 
 
@@ -504,6 +572,7 @@ cdef int execute(Call *call, int threads, Partial *total) except -1:
     threads = threads if elements >= PARALLEL_FROM else 1
     if can_split(call, threads):
         return split_rows(call, threads, total)
+    call.across = can_run_across(call)
     call.chunk = rows_of_a_task(call, chunk, threads)
     if call.chunk != chunk:
         call.losses = <char *>malloc(call.rows * call.size)

@@ -269,7 +269,7 @@ cdef void add_up(const Partial *partials, Py_ssize_t chunks, Partial *total) noe
 
 cdef enum:
     LINE = 64           # of the caches, in bytes
-    APART = 1 << 18     # between the memory of threads: kernels ask for what lies ahead, and must not take it from others
+    APART = 1 << 18     # between the memory of threads: kernels ask for what lies ahead, not for what others use
 
 
 cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, Partial *total,

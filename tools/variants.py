@@ -1,7 +1,7 @@
-"""Time calls with options, other layouts and other dtypes, relative to the plain call: ``python tools/variants.py``.
+"""Time options, layouts and dtypes relative to the plain call: ``python tools/variants.py``.
 
-Each has 4 million logits, loss and gradient are written to arrays that exist, and a plain call and its variants take
-turns; the ratios are of the fastest calls. On a machine that does nothing else.
+Each has 4 million logits; loss and gradient are written to arrays that exist. A plain call and its variants
+take turns; the ratios are of the fastest calls. On a machine that does nothing else.
 """
 
 import argparse

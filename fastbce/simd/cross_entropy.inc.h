@@ -29,7 +29,8 @@ FB_INLINE int64_t FN(read_labels)(FN(group) * group, const fb_rows *rows, int64_
                                   int soft)
 {
     const REAL *class_weight = soft ? NULL : rows->class_weight, *weights = rows->weight;
-    const REAL *x = (const REAL *)rows->x + start * rows->classes;
+    const int64_t row = rows->apart.x ? 1 : rows->classes, class = rows->apart.x ? rows->apart.x : 1;
+    const REAL *x = (const REAL *)rows->x + start * row;
     int64_t bad = -1;
     for (int64_t i = 0; i < count; i++) {
         REAL weight = weights ? weights[start + i] : 1;
@@ -42,7 +43,7 @@ FB_INLINE int64_t FN(read_labels)(FN(group) * group, const fb_rows *rows, int64_
         group->label[i] = label;
         group->given[i] = weight;
         group->weight[i] = class_weight ? weight * class_weight[label] : weight;
-        group->logit[i] = x[i * rows->classes + label];
+        group->logit[i] = x[i * row + label * class];
     }
     return bad;
 }
@@ -127,6 +128,7 @@ FB_INLINE REAL FN(hess_factor)(const FN(group) * group, int64_t i, int soft, dou
 
 #include "soft_rows.inc.h"
 #include "few_classes.inc.h"
+#include "across.inc.h"
 
 /* hess = p (1 - p) factor, the diagonal of the Hessian. */
 FB_INLINE void FN(hess_row)(int64_t n, const REAL *e, REAL inverse, REAL others, int unique, REAL factor,
@@ -208,16 +210,21 @@ FB_INLINE void FN(end_rows)(const FN(group) * group, const fb_rows *rows, int64_
     }
 }
 
+/* How rows are worked on: see few_classes.inc.h and across.inc.h. */
+enum { FN(ALONG), FN(TILES), FN(ACROSS) };
+
 /* Groups of rows. Returns the first row whose label is wrong, or -1. */
-FB_INLINE int64_t FN(all_rows)(const fb_rows *rows, int few, int soft)
+FB_INLINE int64_t FN(all_rows)(const fb_rows *rows, int way, int soft)
 {
     FN(group) group FB_ALIGNED;
     REAL loss[FB_GROUP] FB_ALIGNED;
     FN(tiles) tiles FB_ALIGNED; /* of rows of few classes */
-    int64_t bad = -1, most = (few ? FB_TILE_ELEMENTS : FB_GROUP_ELEMENTS) /
-                             ((rows->classes + FB_LANES - 1) & -FB_LANES);
-    most = few ? most & -FB_LANES : most;
-    most = most < 1 ? 1 : most > FB_GROUP ? FB_GROUP : most;
+    const int64_t row = (rows->classes + FB_LANES - 1) & -FB_LANES;
+    int64_t bad = -1, most = FB_GROUP;
+    if (way == FN(TILES) && FB_TILE_ELEMENTS / row < most)
+        most = FB_TILE_ELEMENTS / row & -FB_LANES;
+    if (way == FN(ALONG) && FB_GROUP_ELEMENTS / row < most)
+        most = FB_GROUP_ELEMENTS / row > 1 ? FB_GROUP_ELEMENTS / row : 1;
 
     for (int64_t start = 0; start < rows->rows; start += most) {
         const int64_t count = rows->rows - start < most ? rows->rows - start : most;
@@ -225,8 +232,10 @@ FB_INLINE int64_t FN(all_rows)(const fb_rows *rows, int few, int soft)
         FN(fill_up)(&group, count, padded);
         const int64_t found = FN(read_labels)(&group, rows, start, count, soft);
         bad = bad < 0 ? found : bad;
-        if (few)
+        if (way == FN(TILES))
             FN(begin_tiles)(&tiles, &group, rows, start, count, soft);
+        else if (way == FN(ACROSS))
+            FN(begin_across)(&group, rows, start, count);
         else
             FN(begin_rows)(&group, rows, start, count, soft);
         if (rows->class_weight && !soft)
@@ -235,8 +244,10 @@ FB_INLINE int64_t FN(all_rows)(const fb_rows *rows, int few, int soft)
         if (soft || rows->hess || rows->proba)
             FN(shares)(&group, padded);
         memcpy((REAL *)rows->loss + start, loss, (size_t)count * sizeof(REAL));
-        if (few)
+        if (way == FN(TILES))
             FN(end_tiles)(&tiles, &group, rows, start, count, soft);
+        else if (way == FN(ACROSS))
+            FN(end_across)(&group, rows, start, count);
         else
             FN(end_rows)(&group, rows, start, count, soft);
     }
@@ -285,22 +296,27 @@ static int64_t FN(end_pieces)(const fb_rows *rows, double max, const void *e, co
 
 static int64_t FN(few_labels)(const fb_rows *rows)
 {
-    return FN(all_rows)(rows, 1, 0);
+    return FN(all_rows)(rows, FN(TILES), 0);
 }
 
 static int64_t FN(few_soft)(const fb_rows *rows)
 {
-    return FN(all_rows)(rows, 1, 1);
+    return FN(all_rows)(rows, FN(TILES), 1);
 }
 
 static int64_t FN(many_labels)(const fb_rows *rows)
 {
-    return FN(all_rows)(rows, 0, 0);
+    return FN(all_rows)(rows, FN(ALONG), 0);
 }
 
 static int64_t FN(many_soft)(const fb_rows *rows)
 {
-    return FN(all_rows)(rows, 0, 1);
+    return FN(all_rows)(rows, FN(ALONG), 1);
+}
+
+static int64_t FN(labels_across)(const fb_rows *rows)
+{
+    return FN(all_rows)(rows, FN(ACROSS), 0);
 }
 
 static int64_t FN(cross_entropy)(const fb_rows *rows)
@@ -308,6 +324,8 @@ static int64_t FN(cross_entropy)(const fb_rows *rows)
     if (rows->classes == 0) /* then there are no rows either */
         return -1;
     const int soft = !rows->labels || rows->smoothing > 0;
+    if (rows->apart.x)
+        return FN(labels_across)(rows);
     if (rows->classes <= FB_FEW_CLASSES)
         return soft ? FN(few_soft)(rows) : FN(few_labels)(rows);
     return soft ? FN(many_soft)(rows) : FN(many_labels)(rows);

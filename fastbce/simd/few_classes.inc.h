@@ -128,45 +128,64 @@ FB_INLINE void FN(begin_tiles)(FN(tiles) * tiles, FN(group) * group, const fb_ro
     }
 }
 
-/* The diagonal of the Hessian, p (1 - p) factor. */
-FB_INLINE void FN(tile_hess)(const FN(vector) * e, int64_t classes, const FN(group) * group, int64_t at,
-                             double scale, int soft, FN(vector) * hess)
+/* In what follows, class c of n rows, a multiple of FB_LANES, lies at e + c * apart. The memory of a class to come is asked
+ * for, `ahead` classes from here. */
+FB_INLINE void FN(fetch_class)(const REAL *from, int64_t n, int64_t apart, int64_t ahead)
 {
-    const REAL *inverse = group->inverse + at, *others = group->others + at;
-    REAL factor[FB_LANES] FB_ALIGNED;
-    for (int i = 0; i < FB_LANES; i++)
+    for (int64_t i = 0; i < n && ahead > 0; i += FB_LANES)
+        FN(fetch_vector)(from + ahead * apart + i);
+}
+
+/* The diagonal of the Hessian, p (1 - p) factor. */
+FB_INLINE void FN(tile_hess)(int64_t n, const REAL *e, int64_t apart, int64_t classes,
+                             const FN(group) * group, int64_t at, double scale, int soft, REAL *hess,
+                             int64_t hess_apart, int64_t ahead)
+{
+    const REAL *inverse = group->inverse + at, *others = group->others + at, *weight = group->weight + at;
+    REAL factor[FB_GROUP] FB_ALIGNED;
+    for (int64_t i = 0; i < n; i++)
         factor[i] = FN(hess_factor)(group, at + i, soft, scale);
-    for (int64_t c = 0; c < classes; c++) {
+    for (int64_t c = 0; c < classes; c++, e += apart, hess += hess_apart) {
+        FN(fetch_class)(hess, n, hess_apart, ahead);
+        FB_INDEPENDENT
         FB_ROLLED
-        for (int i = 0; i < FB_LANES; i++) {
-            const REAL p = FABS(e[c][i]) * inverse[i];
-            const REAL value = p * FN(not_p)(p, e[c][i], group->ties[at + i] == 1, others[i]) * factor[i];
-            hess[c][i] = group->weight[at + i] == 0 ? 0 : value;
+        for (int64_t i = 0; i < n; i++) {
+            const REAL p = FABS(e[i]) * inverse[i];
+            const REAL value = p * FN(not_p)(p, e[i], group->ties[at + i] == 1, others[i]) * factor[i];
+            hess[i] = weight[i] == 0 ? 0 : value;
         }
     }
 }
 
-FB_INLINE void FN(tile_proba)(const FN(vector) * e, int64_t classes, const REAL *inverse, FN(vector) * proba)
+FB_INLINE void FN(tile_proba)(int64_t n, const REAL *e, int64_t apart, int64_t classes, const REAL *inverse,
+                              REAL *proba, int64_t proba_apart, int64_t ahead)
 {
-    for (int64_t c = 0; c < classes; c++) {
+    for (int64_t c = 0; c < classes; c++, e += apart, proba += proba_apart) {
+        FN(fetch_class)(proba, n, proba_apart, ahead);
+        FB_INDEPENDENT
         FB_ROLLED
-        for (int i = 0; i < FB_LANES; i++)
-            proba[c][i] = FABS(e[c][i]) * inverse[i];
+        for (int64_t i = 0; i < n; i++)
+            proba[i] = FABS(e[i]) * inverse[i];
     }
 }
 
 /* The gradient of class labels, in the place of exp(x - max). */
-FB_INLINE void FN(tile_grad)(FN(vector) * e, int64_t classes, const FN(group) * group, int64_t at)
+FB_INLINE void FN(tile_grad)(int64_t n, REAL *e, int64_t apart, int64_t classes, const FN(group) * group,
+                             int64_t at, int64_t ahead)
 {
-    for (int64_t c = 0; c < classes; c++) {
+    const REAL *factor = group->factor + at, *weight = group->weight + at;
+    REAL *line = e;
+    for (int64_t c = 0; c < classes; c++, line += apart) {
+        FN(fetch_class)(line, n, apart, ahead);
+        FB_INDEPENDENT
         FB_ROLLED
-        for (int i = 0; i < FB_LANES; i++) {
-            const REAL value = FABS(e[c][i]) * group->factor[at + i];
-            e[c][i] = group->weight[at + i] == 0 ? 0 : value;
+        for (int64_t i = 0; i < n; i++) {
+            const REAL value = FABS(line[i]) * factor[i];
+            line[i] = weight[i] == 0 ? 0 : value;
         }
     }
-    for (int i = 0; i < FB_LANES; i++)
-        e[group->label[at + i]][i] = group->entry[at + i];
+    for (int64_t i = 0; i < n; i++)
+        e[group->label[at + i] * apart + i] = group->entry[at + i];
 }
 
 FB_INLINE void FN(end_tiles)(FN(tiles) * tiles, const FN(group) * group, const fb_rows *rows, int64_t start,
@@ -177,18 +196,19 @@ FB_INLINE void FN(end_tiles)(FN(tiles) * tiles, const FN(group) * group, const f
         const int64_t n = count - at < FB_LANES ? count - at : FB_LANES, first = start + at;
         FN(vector) *e = FN(tile_of)(tiles->e, at, classes);
         if (rows->proba) {
-            FN(tile_proba)(e, classes, group->inverse + at, FN(tile_of)(tiles->out, 0, classes));
+            FN(tile_proba)(FB_LANES, e[0], FB_LANES, classes, group->inverse + at, tiles->out, FB_LANES, 0);
             FN(turn_out)(tiles->out, n, classes, tiles->staged, FN(row_of)(rows->proba, first, classes));
         }
         if (rows->hess) {
-            FN(tile_hess)(e, classes, group, at, rows->scale, soft, FN(tile_of)(tiles->out, 0, classes));
+            FN(tile_hess)(FB_LANES, e[0], FB_LANES, classes, group, at, rows->scale, soft, tiles->out,
+                          FB_LANES, 0);
             FN(turn_out)(tiles->out, n, classes, tiles->staged, FN(row_of)(rows->hess, first, classes));
         }
         if (rows->grad) {
             if (soft)
                 FN(tile_target_grad)(e, FN(tile_of)(tiles->t, at, classes), classes, group, at, rows->scale);
             else
-                FN(tile_grad)(e, classes, group, at);
+                FN(tile_grad)(FB_LANES, e[0], FB_LANES, classes, group, at, 0);
             FN(turn_out)(e[0], n, classes, tiles->staged, FN(row_of)(rows->grad, first, classes));
         }
     }

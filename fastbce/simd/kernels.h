@@ -69,6 +69,11 @@ typedef struct {
     double clip_low, clip_high;
 } fb_block;
 
+/* How many elements lie between two classes. */
+typedef struct {
+    int64_t x, grad, hess, proba;
+} fb_apart;
+
 /* Rows of softmax cross-entropy, contiguous: row i is classes elements from x + i * classes. */
 typedef struct {
     int64_t rows, classes;
@@ -83,6 +88,9 @@ typedef struct {
     void *hess;    /* as x, or NULL; not without grad; may be x */
     void *proba;   /* as x, or NULL */
     void *scratch; /* classes elements, read where grad and proba are NULL */
+    /* Or, where apart.x is not 0: a multiple of FB_LANES rows that are neighbours, and classes that lie apart; of labels that
+     * are not smoothed. */
+    fb_apart apart;
 } fb_rows;
 
 /* What one row comes to: left_out, all its gradient is 0; else factor times exp(x - max), but entry at the label.

@@ -1,5 +1,7 @@
 /* Softmax of one row: its maximum, exp(x - maximum), and the sum of these. */
 
+#define FB_TRANSPOSE FB_JOIN(transpose, f64, FB_ISA)
+
 /* The last n < FB_LANES elements of a row, as a vector filled up. (A counter as wide as the elements: one mask.) */
 FB_INLINE void FN(read_tail)(int64_t n_, const REAL *restrict from, REAL filling, REAL *restrict to)
 {
@@ -18,31 +20,23 @@ FB_INLINE void FN(write_tail)(int64_t n_, const REAL *restrict from, REAL *restr
             to[i] = from[i];
 }
 
-/* The order of keys is that of the values: the other bits of a negative one are flipped. Integers, because a maximum of
- * these vectorises without -ffast-math. */
-FB_INLINE SIGNED_BITS FN(order_key)(SIGNED_BITS bits)
-{
-    return bits < 0 ? bits ^ (SIGNED_BITS)((BITS)-1 >> 1) : bits;
-}
-
-FB_INLINE void FN(max_add)(const REAL *x, SIGNED_BITS *best)
+/* NaN is passed over. */
+FB_INLINE void FN(max_add)(const REAL *x, REAL *best)
 {
     FB_ROLLED
-    for (int i = 0; i < FB_LANES; i++) {
-        const SIGNED_BITS key = FN(order_key)((SIGNED_BITS)FN(to_bits)(x[i]));
-        best[i] = key > best[i] ? key : best[i];
-    }
+    for (int i = 0; i < FB_LANES; i++)
+        best[i] = x[i] > best[i] ? x[i] : best[i];
 }
 
-/* The largest of n values. A NaN is returned or passed over: exp(NaN - max) brings it back. */
+/* The largest of n values. A NaN is passed over, unless all are: exp(NaN - max) brings it back. */
 FB_INLINE REAL FN(row_max)(int64_t n, const REAL *x)
 {
     const int64_t whole = n & -FB_LANES, two = whole & -(2 * FB_LANES);
-    SIGNED_BITS best[FB_LANES] FB_ALIGNED,
+    REAL best[FB_LANES] FB_ALIGNED,
         more[FB_LANES] FB_ALIGNED; /* two at a time: neither waits for the other */
     REAL last[FB_LANES] FB_ALIGNED;
     for (int i = 0; i < FB_LANES; i++)
-        best[i] = more[i] = (SIGNED_BITS)((BITS)1 << (sizeof(BITS) * 8 - 1));
+        best[i] = more[i] = (REAL)-INFINITY;
     for (int64_t i = 0; i < two; i += 2 * FB_LANES) {
         FN(max_add)(x + i, best);
         FN(max_add)(x + i + FB_LANES, more);
@@ -53,13 +47,11 @@ FB_INLINE REAL FN(row_max)(int64_t n, const REAL *x)
         FN(read_tail)(n - whole, x + whole, (REAL)-INFINITY, last);
         FN(max_add)(last, best);
     }
-    SIGNED_BITS most = best[0];
-    FB_ROLLED
-    for (int i = 0; i < FB_LANES; i++) {
-        const SIGNED_BITS key = best[i] > more[i] ? best[i] : more[i];
-        most = key > most ? key : most;
-    }
-    return FN(from_bits)((BITS)FN(order_key)(most));
+    FN(max_add)(more, best);
+    for (int half = FB_LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            best[i] = best[i + half] > best[i] ? best[i + half] : best[i];
+    return best[0];
 }
 
 /* exp(x - max); what rounding x - max loses is carried.
@@ -177,17 +169,10 @@ FB_INLINE double FN(rest_of)(double sum, double lost, REAL max, SIGNED_BITS ties
     return no_limit ? (double)NAN : whole + (double)(ties - 1);
 }
 
-/* What the lanes of FB_LANES rows hold: of each row in pairs, 8 sums of two, then 4, 2 and 1. */
-static void FN(exp_totals)(const FN(exp_lanes) * lanes, const REAL *max, SIGNED_BITS *ties, double *rest)
+/* The sum of each of FB_LANES rows: sum[k][i] is lane k of row i. In pairs: 8 sums of two, then 4, 2 and 1. */
+FB_INLINE void FN(lane_totals)(double (*sum)[FB_LANES], double (*lost)[FB_LANES], const REAL *max,
+                               const SIGNED_BITS *ties, double *rest)
 {
-    double sum[FB_LANES][FB_LANES] FB_ALIGNED, lost[FB_LANES][FB_LANES] FB_ALIGNED; /* lane by lane */
-    const int64_t stride = sizeof *lanes / sizeof(double);
-    FB_JOIN(transpose, f64, FB_ISA)(FB_LANES, FB_LANES, lanes->sum, stride, sum[0], FB_LANES, FB_NEITHER);
-    if (sizeof(REAL) == sizeof(double))
-        FB_JOIN(transpose, f64, FB_ISA)(FB_LANES, FB_LANES, lanes->lost, stride, lost[0], FB_LANES,
-                                        FB_NEITHER);
-    else
-        memset(lost[0], 0, sizeof lost[0]);
     for (int half = FB_LANES / 2; half > 0; half /= 2)
         for (int lane = 0; lane < half; lane++) {
             FB_ROLLED
@@ -201,6 +186,19 @@ static void FN(exp_totals)(const FN(exp_lanes) * lanes, const REAL *max, SIGNED_
                 sum[lane][i] = total;
             }
         }
+    for (int i = 0; i < FB_LANES; i++)
+        rest[i] = FN(rest_of)(sum[0][i], lost[0][i], max[i], ties[i]);
+}
+
+/* The same from the lanes of each row. */
+static void FN(exp_totals)(const FN(exp_lanes) * lanes, const REAL *max, SIGNED_BITS *ties, double *rest)
+{
+    double sum[FB_LANES][FB_LANES] FB_ALIGNED, lost[FB_LANES][FB_LANES] FB_ALIGNED;
+    const int64_t stride = sizeof *lanes / sizeof(double);
+    memset(lost, 0, sizeof lost);
+    FB_TRANSPOSE(FB_LANES, FB_LANES, lanes->sum, stride, sum[0], FB_LANES, FB_NEITHER);
+    if (sizeof(REAL) == sizeof(double))
+        FB_TRANSPOSE(FB_LANES, FB_LANES, lanes->lost, stride, lost[0], FB_LANES, FB_NEITHER);
     for (int i = 0; i < FB_LANES; i++) {
         SIGNED_BITS count = 0;
         FB_ROLLED
@@ -208,8 +206,7 @@ static void FN(exp_totals)(const FN(exp_lanes) * lanes, const REAL *max, SIGNED_
             count += lanes[i].ties[lane];
         ties[i] = count;
     }
-    for (int i = 0; i < FB_LANES; i++)
-        rest[i] = FN(rest_of)(sum[0][i], lost[0][i], max[i], ties[i]);
+    FN(lane_totals)(sum, lost, max, ties, rest);
 }
 
 /* 1 - p: of a maximum that is unique the sum of the others, for only that one may exceed 1/2. */
@@ -231,3 +228,5 @@ FB_INLINE void FN(scale_row)(int64_t n, const REAL *e, REAL factor, REAL *out)
         last[i] = FABS(last[i]) * factor;
     FN(write_tail)(n - whole, last, out + whole);
 }
+
+#undef FB_TRANSPOSE
