@@ -65,6 +65,9 @@ cdef enum:
     # (measured: a call takes 28 and 36 there on one thread, and a team that waits for work another 0.7), and it may
     # have to be waited for.
     PARALLEL_BYTES = 16 * CHUNK
+    # See block_length.
+    LARGE_BYTES = 1 << 21
+    SHORT_BYTES = 1024
     # Below this many elements the GIL is kept: to let go of it and take it back would show in the time of a call.
     RELEASE_FROM = 4096
 
@@ -168,17 +171,26 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers 
     return outside
 
 
+cdef inline Py_ssize_t block_length(const Call *call) noexcept nogil:
+    # With weights, and beyond the caches: shorter blocks leave room in the first-level cache for what is on its way
+    # from memory (measured: up to a fifth less time). No bit depends on it.
+    if call.weighted and call.n * call.size > LARGE_BYTES:
+        return SHORT_BYTES // call.size
+    return FB_BLOCK
+
+
 cdef void run_chunk(const void *call_, Py_ssize_t chunk, char *memory, Partial *partial) noexcept nogil:
     cdef const Call *call = <const Call *>call_
     cdef fb_buffers buffers
     cdef fb_lanes lanes
     cdef Py_ssize_t start = chunk * CHUNK, stop = min(call.n, start + CHUNK), n
+    cdef Py_ssize_t most = block_length(call)
     memset(&lanes, 0, sizeof(lanes))
     fill_constants(call, stop - start, &buffers)
     partial.wrong = -1
     partial.count = 0
     while start < stop:
-        n = min(<Py_ssize_t>FB_BLOCK, stop - start)
+        n = min(most, stop - start)
         if n > FB_LANES:
             n &= -FB_LANES  # only what is left at the very end needs filling up
         if run_block(call, start, n, &buffers, &lanes):

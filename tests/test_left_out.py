@@ -147,3 +147,18 @@ def test_probabilities_of_what_is_left_out(dtype, lay):
     rows, proba = np.array([[NAN, 0], [INF, 0], [0, -INF], [2, 2]], dtype), np.empty((4, 2), dtype)
     loss_of("cross_entropy")(lay(rows), np.full(4, 9), where=False, proba_out=proba)
     np.testing.assert_array_equal(proba, [[NAN, NAN], [1, 0], [1, 0], [0.5, 0.5]])
+
+
+@pytest.mark.parametrize("option", ["sample_weight", "where"])
+def test_a_large_array_with_weights_is_summed_as_a_smaller_one(dtype, option):
+    """Beyond 2 MB of logits, blocks are shorter."""
+    n = 2**21 // np.dtype(dtype).itemsize
+    rng = np.random.default_rng(0)
+    logits = rng.normal(scale=30, size=n + 32).astype(dtype)  # losses of all sizes, so that their sum is rounded
+    targets = rng.random(n + 32)
+    weights = (rng.random(n + 32) < 0.5).astype(dtype)
+    weights[n:] = 0
+    weights = weights if option == "sample_weight" else weights > 0
+    loss = loss_of("bce_with_logits")
+    large = loss(logits, targets, reduction="sum", **{option: weights})
+    assert large == loss(logits[:n], targets[:n], reduction="sum", **{option: weights[:n]})

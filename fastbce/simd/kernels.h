@@ -9,6 +9,7 @@
 
 enum {
     FB_BLOCK = 512,     /* what a block's arrays take of the first-level cache leaves room for the caller's */
+    FB_APART = 648,     /* from one buffer of a block to the next: they share no sets of that cache */
     FB_LANES = 16,      /* the floats of the widest vector */
     FB_SUM_LANES = 32,  /* two additions under way in each lane of it */
     FB_PIECE = 8192,    /* classes of a row that are summed at once, by one thread */
@@ -47,8 +48,8 @@ typedef struct {
 
 /* Where a block is put together when the caller's memory cannot be used as it is. */
 typedef struct {
-    double x[FB_BLOCK], y[FB_BLOCK], weight[FB_BLOCK], pos_weight[FB_BLOCK], where[FB_BLOCK];
-    double loss[FB_BLOCK], grad[FB_BLOCK], hess[FB_BLOCK], proba[FB_BLOCK];
+    double x[FB_APART], y[FB_APART], weight[FB_APART], pos_weight[FB_APART], where[FB_APART];
+    double loss[FB_APART], grad[FB_APART], hess[FB_APART], proba[FB_APART];
 } __attribute__((aligned(64))) fb_buffers;
 
 /* One block of a binary loss. All arrays hold the type computed in. */
