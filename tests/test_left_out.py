@@ -154,7 +154,9 @@ def test_a_large_array_with_weights_is_summed_as_a_smaller_one(dtype, option):
     """Beyond 2 MB of logits, blocks are shorter."""
     n = 2**21 // np.dtype(dtype).itemsize
     rng = np.random.default_rng(0)
-    logits = rng.normal(scale=30, size=n + 32).astype(dtype)  # losses of all sizes, so that their sum is rounded
+    logits = rng.normal(scale=30, size=n + 32).astype(
+        dtype
+    )  # losses of all sizes, so that their sum is rounded
     targets = rng.random(n + 32)
     weights = (rng.random(n + 32) < 0.5).astype(dtype)
     weights[n:] = 0
