@@ -9,7 +9,7 @@ import sys
 import numpy as np
 from cases import SMOOTHED, WITH_HESSIAN, everything, grad_hess_of, inputs
 
-SHAPES = [(1,), (7,), (16,), (31,), (513,), (33, 3), (41, 10), (7, 129), (3, 1000), (2000, 2), (20_011,)]
+SHAPES = [(1,), (7,), (16,), (31,), (513,), (33, 3), (41, 10), (7, 145), (3, 1000), (2000, 2), (20_011,)]
 
 
 def awkward_logits(function, dtype):

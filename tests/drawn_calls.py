@@ -187,7 +187,7 @@ def shapes(draw, function):
     if function == "cross_entropy":
         samples = (600,) if chance(draw, 25) else tuple(draw(st.lists(st.integers(0, 4), max_size=3)))
         axis = draw(st.integers(0, len(samples)))
-        n_classes = one_of(draw, 3, 1, 2, 5, 9, 17, 130)
+        n_classes = one_of(draw, 3, 1, 2, 5, 9, 17, 150)
         shape = (*samples[:axis], n_classes, *samples[axis:])
         return shape, axis - len(shape) if chance(draw, 2) else axis
     if chance(draw, 25):

@@ -3,9 +3,9 @@
 import numpy as np
 from attack import forms_of, options_for
 from cases import inputs, losses_shape
-from layouts import backwards, field_of_records, swapped
+from layouts import backwards, field_of_records, fortran, swapped
 
-SHAPES = {"cross_entropy": [(3, 2), (17, 10), (2, 130)]}
+SHAPES = {"cross_entropy": [(3, 2), (17, 10), (18, 150)]}
 
 
 def main():
@@ -16,11 +16,11 @@ def main():
             for dtype in (np.float16, np.float32, np.float64):
                 first, targets = inputs(function, shape, dtype, soft=bool(rng.integers(2)))
                 options = options_for(function, shape, rng)
-                for lay in (np.copy, backwards, field_of_records, swapped):
+                for lay in (np.copy, backwards, field_of_records, fortran, swapped):
                     arrays = {name: lay(value) for name, value in options.items()}
                     for form, of_losses, of_elements in forms_of(function):
                         outputs = {name: np.empty(losses_shape(function, shape)) for name in of_losses}
-                        outputs |= {name: np.empty(shape) for name in of_elements}
+                        outputs |= {name: lay(np.empty(shape)) for name in of_elements}
                         form(lay(first), lay(targets))
                         form(lay(first), lay(targets), **arrays, **outputs)
                         calls += 2
