@@ -171,8 +171,9 @@ build/%/.built: setup.py pyproject.toml $(CYTHON_FILES) $(C_FILES) $(wildcard fa
 	@touch $@
 
 # Python itself leaves memory to the system when it ends. Its small blocks come from malloc, so that they are watched, too.
+# libstdc++, because ASan must know how other libraries throw exceptions before they do.
 ASAN := ASAN_OPTIONS=detect_leaks=0:detect_stack_use_after_return=1:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 \
-        LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) PYTHONMALLOC=malloc
+        LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so.6)" PYTHONMALLOC=malloc
 
 $(VENV)/.built: setup.py pyproject.toml $(CYTHON_FILES) $(C_FILES) $(VENV)/.group-build
 	@echo "building fastbce"
