@@ -18,6 +18,7 @@ cdef extern from "<stdatomic.h>" nogil:
 
 cdef extern from "threads.h" nogil:
     const bint FB_OPENMP
+    const int FB_MOST_ALONE
     int omp_get_max_threads()
     bint fb_threads_init()
     bint fb_is_forked()
@@ -186,8 +187,6 @@ cdef int threads_for_call(object num_threads) except -1:
 # the calling thread has waited longer than it worked, calls take one thread: the next one, and as long as teams come
 # late, four times as many each time. A team that is on time quarters that again. No bit of a result depends on it.
 # These are read and written by the one call that holds a team.
-cdef enum:
-    MOST_ALONE = 4096
 cdef double SHORT_WAIT = 200e-6
 cdef int calls_alone = 0  # how many calls still go without a team
 cdef int next_alone = 1   # how many will after the next late one
@@ -198,7 +197,7 @@ cdef void judge_team(double started, double own_part_done, double all_done) noex
     cdef double waited = all_done - own_part_done
     if waited > SHORT_WAIT and waited > own_part_done - started:
         calls_alone = next_alone
-        next_alone = min(4 * next_alone, MOST_ALONE)
+        next_alone = min(4 * next_alone, FB_MOST_ALONE)
     else:
         next_alone = max(next_alone // 4, 1)
 

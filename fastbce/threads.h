@@ -119,6 +119,11 @@ static int fb_was_forked_before(void)
 
 enum { FB_MOST_TEAMS = 2, FB_MOST_THREADS = 1024 };
 
+/* How many calls go without a team after late ones, at most. Tests that watch teams want more of them. */
+#ifndef FB_MOST_ALONE
+#define FB_MOST_ALONE 4096
+#endif
+
 static atomic_int fb_running; /* a lock, too: of fb_most_threads, and of what judges teams */
 static atomic_int fb_teams;
 static pthread_key_t fb_has_team; /* the largest team that the thread has had */
