@@ -1,6 +1,6 @@
 """Calls in teams of threads, alone and from several Python threads, for ThreadSanitizer: make test-tsan.
 
-It sees into what was compiled of fastbce. It knows what Python locks order, and from Archer what OpenMP orders.
+It sees into what was compiled of fastbce, knows what Python locks order, and from Archer what OpenMP does.
 """
 
 import time
