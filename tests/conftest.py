@@ -6,6 +6,7 @@ import pytest
 # What `make test-parallel` runs in one thread, and why.
 IN_ONE_THREAD = {
     "test_memory": "counts the memory of the whole process",
+    "test_docstrings": "doctest takes the standard output of the whole process",
     "test_threads": "sets the number of threads of the whole process",
     "test_threads_isa": "sets the number of threads of the whole process",
     "test_fork": "forks the whole process",
@@ -23,7 +24,8 @@ IN_ONE_THREAD = {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_itemcollected(item):
-    if reason := IN_ONE_THREAD.get(item.path.stem):
+    names = item.function.__code__.co_names
+    if reason := IN_ONE_THREAD.get("test_memory" if "traced_peak" in names else item.path.stem):
         item.add_marker(pytest.mark.thread_unsafe(reason=reason))
 
 
