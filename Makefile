@@ -55,6 +55,9 @@ NOT_ASAN := --ignore=tests/test_vectorised.py --ignore=tests/test_old_cpu.py \
             --deselect=tests/test_process.py::test_nothing_leaks \
             --deselect=tests/test_threads.py::test_threads_that_cannot_be_started
 
+# Four times mpmath takes half an hour, and shares nothing.
+SLOW_REFERENCE := accuracy edge_cases reference
+
 # What takes a while in an emulator, and no more.
 QUICK := shapes empty
 
@@ -69,7 +72,7 @@ test-memcheck: $(VENV)/.built ## make calls under valgrind's memcheck
 	    --suppressions=tests/memcheck.supp $(BIN)/python tests/memcheck.py
 
 test-parallel: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-parallel ## run tests in several threads at once
-	$(BIN)/python -m pytest --parallel-threads=4 --ignore=tests/test_accuracy.py $(ARGS)
+	$(BIN)/python -m pytest --parallel-threads=4 $(SLOW_REFERENCE:%=--ignore=tests/test_%.py) $(ARGS)
 
 fuzz: build/fuzz/.built $(VENV)/.group-test $(VENV)/.group-fuzz ## call with anything, guided by coverage (FUZZ_SECONDS=300)
 	@mkdir -p build/fuzz/found build/fuzz/corpus

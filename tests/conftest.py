@@ -6,6 +6,7 @@ import pytest
 # What `make test-parallel` runs in one thread, and why.
 IN_ONE_THREAD = {
     "test_memory": "counts the memory of the whole process",
+    "test_peers": "switches JAX to float64, for its own thread alone",
     "test_docstrings": "doctest takes the standard output of the whole process",
     "test_threads": "sets the number of threads of the whole process",
     "test_threads_isa": "sets the number of threads of the whole process",
