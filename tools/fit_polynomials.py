@@ -66,6 +66,11 @@ def log_tail(v):
     return (s / sinh(s) - 1) / v
 
 
+def log_tail_unit(w):
+    """q(w) in s = 2 sinh(s) (1/2 + w q(w)), w = 4 sinh(s/2)^2."""
+    return -log_tail(-w / 2) / 4
+
+
 def show(name, fit, single):
     coefficients, worst = fit
     bits = float(log(worst, 2))
@@ -91,16 +96,27 @@ def main():
             remez(exp_tail, lambda r: r**2 / exp(r) + tiny**2, -half_ln2, half_ln2, 4 if single else 9),
             single,
         )
-        # v = -f f/(1 + f) / 2 for log(1 + f), f in [0, 1]; and 1 + f in [sqrt(1/2), sqrt(2)]
-        for name, least, degree in (
-            ("log_tail_unit", -mpf(1) / 4, 4 if single else 9),
-            ("log_tail", -((root - 1) ** 2) / (2 * root) * (1 + mpf(2) ** -16), 2 if single else 6),
-        ):
-            show(
-                f"{name}, v in [{float(least):.4f}, 0]",
-                remez(log_tail, lambda v: -v / (1 + v * log_tail(v)) + tiny**2, least, mpf(0), degree),
-                single,
-            )
+        # log(1 + t), t in [0, 1]: w = t t/(1 + t)
+        show(
+            "log_tail_unit, w in [0, 1/2]",
+            remez(
+                log_tail_unit,
+                lambda w: w / (mpf(1) / 2 + w * log_tail_unit(w)) + tiny**2,
+                mpf(0),
+                mpf(1) / 2,
+                4 if single else 9,
+            ),
+            single,
+        )
+        # 1 + f in [sqrt(1/2), sqrt(2)]: v = -f f/(1 + f) / 2
+        least = -((root - 1) ** 2) / (2 * root) * (1 + mpf(2) ** -16)
+        show(
+            f"log_tail, v in [{float(least):.4f}, 0]",
+            remez(
+                log_tail, lambda v: -v / (1 + v * log_tail(v)) + tiny**2, least, mpf(0), 2 if single else 6
+            ),
+            single,
+        )
     print(f"ln(2): float32 {float(mp.nint(log(2) * 2**24) / 2**24).hex()}f, float64 {float(log(2)).hex()}")
     print(f"ln(2) less its float32: {float(log(2) - mp.nint(log(2) * 2**24) / 2**24).hex()}")
     print(f"ln(2) less its float64: {float(log(2) - mpf(float(log(2)))).hex()}")

@@ -32,44 +32,35 @@ FB_INLINE REAL FN(minus_abs)(REAL x)
 }
 
 /* x is ordinary where exp(x) > 2^-100: there k needs no care, and the result, the same bits, costs a tenth less. */
-FB_INLINE FN(pair) FN(exp_scaled)(REAL x, REAL x_low, int low_is_tiny, int ordinary)
+FB_INLINE FN(pair) FN(exp_scaled)(REAL x, REAL x_low, int ordinary)
 {
     const REAL shifted = FMA(x, (REAL)1.4426950408889634, ROUND_MAGIC);
     const REAL k = shifted - ROUND_MAGIC;
     const REAL r = FMA(k, -LN2, x);
     const REAL r_low = FMA(k, -LN2_REST, x_low);
-    const REAL r2 = r * r;
-    const REAL one_r = 1 + r;
-    const REAL tail = FN(exp_tail)(r, r2);
-    /* r^2 q(r) + r_low exp(r). With x_low 0 and for float, r_low is so small that 1 + r will do for exp(r). */
-    const REAL rest = low_is_tiny ? FMA(r2, tail, r_low * one_r)
-                                  : FMA(r_low, FMA(r2, tail, one_r), r2 * tail);
-    const REAL low = (r - (one_r - 1)) + rest;
-    const REAL high = one_r + low;
-    const REAL high_low = (one_r - high) + low;
+    const REAL both = r + r_low, both2 = both * both;
+    const REAL minus_1 = r + FMA(both2, FN(exp_tail)(both, both2), r_low);
     const BITS k_bits = FN(to_bits)(shifted) << MANTISSA_BITS, one = (BITS)EXPONENT_BIAS << MANTISSA_BITS;
-    if (ordinary) {
-        const REAL scale = FN(from_bits)(k_bits + one);
-        const FN(pair) result = {high * scale, high_low * scale};
-        return result;
-    }
-    /* 2^k in two steps: the first is normal for every k, the second rounds the subnormal ones. */
-    const REAL scale = FN(from_bits)(k_bits + one + ((BITS)64 << MANTISSA_BITS)) * (REAL)0x1p-64;
+    /* 2^k; in two steps: the first is normal for every k, the second rounds the subnormal ones */
+    const REAL scale = ordinary ? FN(from_bits)(k_bits + one)
+                                : FN(from_bits)(k_bits + one + ((BITS)64 << MANTISSA_BITS)) * (REAL)0x1p-64;
+    const REAL high = FMA(minus_1, scale, scale);
+    const REAL low = FMA(minus_1, scale, scale - high);
     /* Below EXP_CUT all of the above is meaningless, and not used; below EXP_LOW_CUT the low part might be subnormal. NaN is
      * not below. */
     const FN(pair)
-        result = {x < (REAL)EXP_CUT ? 0 : high * scale, x < (REAL)EXP_LOW_CUT ? 0 : high_low * scale};
+        result = {!ordinary && x < (REAL)EXP_CUT ? 0 : high, !ordinary && x < (REAL)EXP_LOW_CUT ? 0 : low};
     return result;
 }
 
 /* exp(x + x_low) */
-FB_INLINE FN(pair) FN(exp_sum)(REAL x, REAL x_low, int low_is_tiny)
+FB_INLINE FN(pair) FN(exp_sum)(REAL x, REAL x_low)
 {
-    return FN(exp_scaled)(x, x_low, low_is_tiny, 0);
+    return FN(exp_scaled)(x, x_low, 0);
 }
 
 /* exp(x) */
 FB_INLINE FN(pair) FN(exp_pair)(REAL x, int ordinary)
 {
-    return FN(exp_scaled)(x, 0, sizeof(REAL) == sizeof(float), ordinary);
+    return FN(exp_scaled)(x, 0, ordinary);
 }

@@ -18,7 +18,7 @@ FB_INLINE REAL FN(times)(REAL coefficient, REAL value)
 }
 
 /* u^gamma = exp(gamma log u) */
-FB_INLINE REAL FN(focal_power)(REAL x, FN(pair) t, REAL u, REAL v, REAL v_minus_1, int v_is_t, REAL gamma)
+FB_INLINE REAL FN(focal_power)(REAL x, FN(pair) t, FN(pair) u, REAL v, REAL v_minus_1, int v_is_t, REAL gamma)
 {
     FN(scaled) scaled_v = FN(scale)(v, 0);
     scaled_v.inverse = 1 / scaled_v.m;
@@ -33,13 +33,13 @@ FB_INLINE REAL FN(focal_power)(REAL x, FN(pair) t, REAL u, REAL v, REAL v_minus_
     const REAL high = sum + lost, low = (sum - high) + lost; /* so that low is a rounding error of high */
     const REAL exponent = gamma * high;
     const REAL exponent_low = FMA(gamma, high, -exponent) + gamma * low;
-    return FN(exp_sum)(exponent, exponent_low, 0).high;
+    return FN(exp_sum)(exponent, exponent_low).high;
 }
 
 /* Error, gamma 0.5 to 5, |x| up to 10^4. A hard target: loss 3.52 ULP at x = -0.232428745457287 (double), gradient 5.36 at
  * x = 0.05612854 (float), y = 0, gamma = 5. A soft one: loss 14.2 at x = -0.5971718538705432, y = 1.76e-16, gradient 14.8 ULP
  * of the largest of its terms at x = -0.5871040931586236, y = 4.2e-11 (double). */
-FB_INLINE FN(focal_pair) FN(focal_element)(REAL x, FN(pair) t, REAL u, REAL cross_entropy,
+FB_INLINE FN(focal_pair) FN(focal_element)(REAL x, FN(pair) t, FN(pair) u, REAL cross_entropy,
                                            REAL cross_entropy_grad, REAL a, REAL b, REAL gamma)
 {
     const REAL near = x >= 0 ? a : b, far = x >= 0 ? b : a; /* v = near + far t */
@@ -49,7 +49,7 @@ FB_INLINE FN(focal_pair) FN(focal_element)(REAL x, FN(pair) t, REAL u, REAL cros
     const REAL power = FN(focal_power)(x, t, u, v, v_minus_1, v_is_t, gamma);
     /* p q / u = t / ((1 + t) v). An infinite loss comes with t = 0, and their product is 0. */
     const REAL ratio = v_is_t ? 1 : t.high / v;
-    const REAL share = cross_entropy * (ratio * (1 - u));
+    const REAL share = cross_entropy * (ratio * (1 - (u.high + u.low)));
     const REAL push = t.high == 0 && !v_is_t ? 0 : gamma * share;
     const REAL slope = FMA(push, a - b, cross_entropy_grad);
     const FN(focal_pair)

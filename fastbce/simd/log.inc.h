@@ -6,29 +6,27 @@ FB_INLINE REAL FN(squarable)(REAL t, int ordinary)
     return !ordinary && t < (REAL)0x1p-62 ? 0 : t;
 }
 
-/* t / (1 + t), as a high and a low part. */
+/* u = t / (1 + t), as a quotient h and what is to be added to it.
+ *
+ * 1 + t need not be kept exactly: t - h (1 + t) = (t - h) - h t, where t - h is exact. */
 FB_INLINE FN(pair) FN(over_one_plus)(FN(pair) t, int ordinary)
 {
-    const REAL denominator = 1 + t.high;
-    const REAL denominator_low = (FN(squarable)(t.high, ordinary) - (denominator - 1)) + t.low;
-    const REAL inverse = 1 / denominator;
-    const REAL high = t.high * inverse;
-    const REAL remainder = FMA(-high, denominator, t.high) + t.low;
-    const FN(pair) result = {high, FMA(-high, denominator_low, remainder) * inverse};
+    const REAL h = t.high / (1 + t.high), one_minus_h = 1 - h;
+    const REAL remainder = FMA(-h, FN(squarable)(t.high, ordinary), t.high - h);
+    const FN(pair) result = {h, FMA(t.low, one_minus_h, remainder) * one_minus_h};
     return result;
 }
 
-/* log(1 + t) for t in [0, 1] as a high and a low part; u = t / (1 + t), rounded.
+/* log(1 + t) for t in [0, 1] as a high and a low part; u as over_one_plus gives it.
  *
- * Method: with s = log(1 + t), t u is 4 sinh(s/2)^2 and (t + u) / 2 = t - t u / 2 is sinh(s). So, with v = -t u / 2,
- * s = (t + v) (1 + v q(v)): an even function, which takes half the coefficients that a polynomial in t does. */
-FB_INLINE FN(pair) FN(log1p_unit)(FN(pair) t, REAL u, int ordinary)
+ * Method: with s = log(1 + t), w = t u is 4 sinh(s/2)^2 and t + u is 2 sinh(s). So s = (t + u) (1/2 + w q(w)): an even
+ * function, which takes half the coefficients that a polynomial in t does. */
+FB_INLINE FN(pair) FN(log1p_unit)(FN(pair) t, FN(pair) u, int ordinary)
 {
-    const REAL half = (REAL)-0.5 * FN(squarable)(t.high, ordinary);
-    const REAL v = half * u;
-    const REAL sinh = FMA(half, u, t.high);
-    const REAL sinh_low = FMA(half, u, t.high - sinh) + FMA(-t.low, u, t.low);
-    const FN(pair) result = {sinh, FMA(v * FN(log_tail_unit)(v), sinh, sinh_low)};
+    const REAL w = FN(squarable)(t.high, ordinary) * (u.high + u.low);
+    const REAL sum = t.high + u.high;
+    const REAL sum_low = (u.high - (sum - t.high)) + (t.low + u.low);
+    const FN(pair) result = {(REAL)0.5 * sum, FMA(FN(log_tail_unit)(w), w * sum, (REAL)0.5 * sum_low)};
     return result;
 }
 
@@ -63,7 +61,8 @@ FB_INLINE REAL FN(inverse)(FN(scaled) q)
 /* log(q + q_low) as a high and a low part, q_low a rounding error of q. Where q is near 1, log1p(exact) is taken: pass q - 1
  * as it was before q was rounded, or q - 1 itself.
  *
- * Method: log q = k ln 2 + log(1 + f), f = m - 1; the logarithm of 1 + f as in log1p_unit.
+ * Method: log q = k ln 2 + log(1 + f), f = m - 1. As in log1p_unit, with u = f / (1 + f) and v = -f u / 2: there f + v is
+ * sinh of what is looked for, which is (f + v) (1 + v q(v)).
  * Domain: q >= 0, subnormals included; log(0) comes out at -104 (float) or -745, under every limit it is clamped to;
  * NaN is the caller's to keep.
  * Error of high + low, rounded: 0.855 ULP at q = 1 - 0.220301896 (float), 0.83 at q = 1 - 0.2178672469453849 (double). */

@@ -33,14 +33,14 @@ FB_INLINE float FN(exp_tail)(float r, float r2)
     return fmaf(r2, fmaf(r2, 0x1.6a247ap-10f, q23), q01);
 }
 
-/* q in s = sinh(s) (1 + v q(v)), v = -2 sinh(s/2)^2, for log1p_rest: -1/4 <= v <= 0; error of s 2^-30.9 */
-FB_INLINE float FN(log_tail_unit)(float v)
+/* q in s = 2 sinh(s) (1/2 + w q(w)), w = 4 sinh(s/2)^2, 0 <= w <= 1/2; error of s 2^-30.9 */
+FB_INLINE float FN(log_tail_unit)(float w)
 {
-    const float q34 = fmaf(0x1.1148p-7f, v, 0x1.92b094p-6f);
-    return fmaf(fmaf(fmaf(q34, v, 0x1.d34ed6p-5f), v, 0x1.110e52p-3f), v, 0x1.55555p-2f);
+    const float q34 = fmaf(-0x1.1148p-13f, w, 0x1.92b094p-11f);
+    return fmaf(fmaf(fmaf(q34, w, -0x1.d34ed6p-9f), w, 0x1.110e52p-6f), w, -0x1.55555p-4f);
 }
 
-/* The same, -0.0607 <= v <= 0; error of s 2^-28.3 */
+/* q in s = sinh(s) (1 + v q(v)), v = -2 sinh(s/2)^2, -0.0607 <= v <= 0; error of s 2^-28.3 */
 FB_INLINE float FN(log_tail)(float v)
 {
     return fmaf(fmaf(0x1.bcbffp-5f, v, 0x1.10dd1cp-3f), v, 0x1.555514p-2f);

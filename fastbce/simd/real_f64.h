@@ -37,20 +37,20 @@ FB_INLINE double FN(exp_tail)(double r, double r2)
     return fma(r4, fma(r4, q89, q47), q03);
 }
 
-/* q in s = sinh(s) (1 + v q(v)), v = -2 sinh(s/2)^2, for log1p_rest: -1/4 <= v <= 0; error of s 2^-56.8 */
-FB_INLINE double FN(log_tail_unit)(double v)
+/* q in s = 2 sinh(s) (1/2 + w q(w)), w = 4 sinh(s/2)^2, 0 <= w <= 1/2; error of s 2^-56.8 */
+FB_INLINE double FN(log_tail_unit)(double w)
 {
-    const double v2 = v * v, v4 = v2 * v2;
-    const double q01 = fma(0x1.11111111089e1p-3, v, 0x1.55555555554fdp-2);
-    const double q23 = fma(0x1.a019ff45eff20p-6, v, 0x1.d41d41cb2a099p-5);
-    const double q45 = fma(0x1.5d24837fe7a82p-8, v, 0x1.7a45d4d163a3cp-7);
-    const double q67 = fma(0x1.2d7e748442e6fp-10, v, 0x1.4560b1b6b1a35p-9);
-    const double q89 = fma(0x1.28236e0e4ec07p-13, v, 0x1.011944fb5d518p-11);
-    const double q03 = fma(q23, v2, q01), q47 = fma(q67, v2, q45);
-    return fma(v4, fma(v4, q89, q47), q03);
+    const double w2 = w * w, w4 = w2 * w2;
+    const double q01 = fma(0x1.11111111089e1p-6, w, -0x1.55555555554fdp-4);
+    const double q23 = fma(0x1.a019ff45eff2p-11, w, -0x1.d41d41cb2a099p-9);
+    const double q45 = fma(0x1.5d24837fe7a82p-15, w, -0x1.7a45d4d163a3cp-13);
+    const double q67 = fma(0x1.2d7e748442e6fp-19, w, -0x1.4560b1b6b1a35p-17);
+    const double q89 = fma(0x1.28236e0e4ec07p-24, w, -0x1.011944fb5d518p-21);
+    const double q03 = fma(q23, w2, q01), q47 = fma(q67, w2, q45);
+    return fma(w4, fma(w4, q89, q47), q03);
 }
 
-/* The same, -0.0607 <= v <= 0; error of s 2^-57.1 */
+/* q in s = sinh(s) (1 + v q(v)), v = -2 sinh(s/2)^2, -0.0607 <= v <= 0; error of s 2^-57.1 */
 FB_INLINE double FN(log_tail)(double v)
 {
     const double v2 = v * v;
