@@ -58,17 +58,12 @@ def exp_tail(r):
     return (exp(r) - 1 - r) / r**2 if abs(r) > mpf(10) ** -25 else mpf(1) / 2 + r / 6
 
 
-def log_tail(v):
-    """q(v) in s = sinh(s) (1 + v q(v)), v = -2 sinh(s/2)^2."""
-    if v > -(mpf(10) ** -25):
-        return mpf(1) / 3
-    s = 2 * asinh(sqrt(-v / 2))
-    return (s / sinh(s) - 1) / v
-
-
-def log_tail_unit(w):
-    """q(w) in s = 2 sinh(s) (1/2 + w q(w)), w = 4 sinh(s/2)^2."""
-    return -log_tail(-w / 2) / 4
+def log_tail(w):
+    """q(w) in s = sinh(s) (1 + w q(w)), w = 4 sinh(s/2)^2."""
+    if w < mpf(10) ** -25:
+        return -mpf(1) / 6
+    s = 2 * asinh(sqrt(w) / 2)
+    return (s / sinh(s) - 1) / w
 
 
 def show(name, fit, single):
@@ -96,27 +91,16 @@ def main():
             remez(exp_tail, lambda r: r**2 / exp(r) + tiny**2, -half_ln2, half_ln2, 4 if single else 9),
             single,
         )
-        # log(1 + t), t in [0, 1]: w = t t/(1 + t)
-        show(
-            "log_tail_unit, w in [0, 1/2]",
-            remez(
-                log_tail_unit,
-                lambda w: w / (mpf(1) / 2 + w * log_tail_unit(w)) + tiny**2,
-                mpf(0),
-                mpf(1) / 2,
-                4 if single else 9,
-            ),
-            single,
-        )
-        # 1 + f in [sqrt(1/2), sqrt(2)]: v = -f f/(1 + f) / 2
-        least = -((root - 1) ** 2) / (2 * root) * (1 + mpf(2) ** -16)
-        show(
-            f"log_tail, v in [{float(least):.4f}, 0]",
-            remez(
-                log_tail, lambda v: -v / (1 + v * log_tail(v)) + tiny**2, least, mpf(0), 2 if single else 6
-            ),
-            single,
-        )
+        def relative(w):
+            return w / (1 + w * log_tail(w)) + tiny**2
+
+        # log(1 + t), t in [0, 1]: w = t t/(1 + t); s is taken as 2 sinh(s) (1/2 + w q(w))
+        coefficients, worst = remez(log_tail, relative, mpf(0), mpf(1) / 2, 4 if single else 9)
+        show("log_tail_unit, w in [0, 1/2]", ([c / 2 for c in coefficients], worst), single)
+        # 1 + f in [sqrt(1/2), sqrt(2)]: w = f f/(1 + f)
+        most = (root - 1) ** 2 / root * (1 + mpf(2) ** -16)
+        fit = remez(log_tail, relative, mpf(0), most, 2 if single else 6)
+        show(f"log_tail, w in [0, {float(most):.4f}]", fit, single)
     print(f"ln(2): float32 {float(mp.nint(log(2) * 2**24) / 2**24).hex()}f, float64 {float(log(2)).hex()}")
     print(f"ln(2) less its float32: {float(log(2) - mp.nint(log(2) * 2**24) / 2**24).hex()}")
     print(f"ln(2) less its float64: {float(log(2) - mpf(float(log(2)))).hex()}")

@@ -45,17 +45,29 @@ FB_INLINE REAL FN(bce_logits_hess)(REAL u, REAL a_plus_b)
     return a_plus_b * ((1 - u) * u);
 }
 
-/* Of a probability and its target: what the loss is the logarithm of, p for a target of 1 and 1 - p for 0, with what rounding
- * took from it; and it minus 1, without that rounding. */
-typedef struct {
-    REAL z, z_low, z_minus_1;
-} FN(likelihood);
-
-FB_INLINE FN(likelihood) FN(likelihood_of)(REAL p, int positive)
+/* z is p or 1 - p, taken apart by scale: 1 - z / 2^k, exactly, also of the 1 - p that was rounded. (There p < 1/2, and k is 0
+ * or -1.) */
+FB_INLINE REAL FN(lack)(REAL p, int positive, FN(scaled) z, int ordinary)
 {
-    const REAL q = 1 - p, q_low = (1 - q) - p;
-    const FN(likelihood) result = {positive ? p : q, positive ? 0 : q_low, positive ? p - 1 : -p};
-    return result;
+    const REAL power = FN(power)(z);
+    if (ordinary)
+        return FMA(positive ? -p : p, power, positive ? 1 : 1 - power);
+    return positive ? 1 - z.m : FMA(p, power, 1 - power);
+}
+
+/* number / z, where that is normal, rounded once more by its last multiplication; lack is that of z. */
+FB_INLINE REAL FN(over_likelihood)(REAL number, REAL lack, FN(scaled) z)
+{
+    const REAL rounded = number *
+                         z.inverse; /* between number / 2 and number * 2: their difference is exact */
+    const REAL remainder = FMA(rounded, lack, number - rounded);
+    return FMA(remainder, z.inverse, rounded) * FN(power)(z);
+}
+
+/* -log z */
+FB_INLINE FN(pair) FN(surprise)(REAL lack, FN(scaled) z)
+{
+    return FN(log_scaled)(-z.k, lack, z.inverse, 0, 1);
 }
 
 /* The gradient of torch where its limit holds, where p (1 - p) < 1e-12. */
@@ -78,23 +90,23 @@ typedef struct {
 
 /* A hard target: loss = -c max(log z, -100) and d/dp = -+c / max(z, 1e-12 / (1 - z)), with c the weight of its class.
  * ordinary: no limit holds. */
-FB_INLINE FN(loss_grad) FN(bce_probs_hard)(REAL p, int positive, REAL c, FN(scaled) scaled, int ordinary)
+FB_INLINE FN(loss_grad) FN(bce_probs_hard)(REAL p, int positive, REAL c, FN(scaled) z, int ordinary)
 {
-    const FN(likelihood) of = FN(likelihood_of)(p, positive);
-    const FN(pair) log_z = FN(log_near)(scaled, of.z_minus_1, of.z_low);
-    const int ends = !ordinary && FN(to_bits)(of.z) <= LOG_LIMIT_BITS;
-    const REAL high = ends ? 100 : 0 - log_z.high, low = ends ? 0 : -log_z.low;
+    const REAL lack = FN(lack)(p, positive, z, ordinary);
+    const FN(pair) minus_log = FN(surprise)(lack, z);
+    const int ends = !ordinary && (positive ? FN(to_bits)(p) <= LOG_LIMIT_BITS : p == 1);
+    const REAL high = ends ? 100 : minus_log.high, low = ends ? 0 : minus_log.low;
     const REAL loss = FMA(c, high, c * low);
 
-    const REAL inverse = FN(inverse)(scaled);
-    const REAL rounded = c * inverse;
-    const REAL remainder = FMA(-rounded, of.z, c) - rounded * of.z_low;
-    const REAL size = FMA(remainder, inverse, rounded);
+    const REAL size = FN(over_likelihood)(c, lack, z);
     const REAL slope = positive ? -size : size;
     const REAL limited = FN(bce_probs_at_limit)(p, positive ? 0 : c, positive ? c : 0, 0);
     const FN(loss_grad) result = {
         !ordinary && p != p ? p : loss,
-        !ordinary && p * (1 - p) < FB_LIMIT ? limited : slope,
+        ordinary                 ? slope
+        : p != p                 ? p
+        : p * (1 - p) < FB_LIMIT ? limited
+                                 : slope,
     };
     return result;
 }
@@ -104,16 +116,15 @@ FB_INLINE FN(loss_grad) FN(bce_probs_hard)(REAL p, int positive, REAL c, FN(scal
 FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, REAL a_low, FN(scaled) scaled_p,
                                   FN(scaled) scaled_q, int limits, int ordinary)
 {
-    const FN(likelihood) one = FN(likelihood_of)(p, 1), zero = FN(likelihood_of)(p, 0);
-    const FN(pair) log_p = FN(log_near)(scaled_p, one.z_minus_1, 0);
-    const FN(pair) log_q = FN(log_near)(scaled_q, zero.z_minus_1, zero.z_low);
-    REAL positive = 0 - log_p.high, positive_low = -log_p.low;
-    REAL negative = 0 - log_q.high, negative_low = -log_q.low;
+    const FN(pair) minus_log_p = FN(surprise)(FN(lack)(p, 1, scaled_p, ordinary), scaled_p);
+    const FN(pair) minus_log_q = FN(surprise)(FN(lack)(p, 0, scaled_q, ordinary), scaled_q);
+    REAL positive = minus_log_p.high, positive_low = minus_log_p.low;
+    REAL negative = minus_log_q.high, negative_low = minus_log_q.low;
     if (ordinary) {
         const REAL low = FMA(a, negative_low, FMA(b, positive_low, a_low * negative));
         return FMA(a, negative, FMA(b, positive, low));
     }
-    const int positive_ends = limits ? FN(to_bits)(p) <= LOG_LIMIT_BITS : p == 0, negative_ends = zero.z == 0;
+    const int positive_ends = limits ? FN(to_bits)(p) <= LOG_LIMIT_BITS : p == 0, negative_ends = p == 1;
     /* clipping may round to 0 or 1: then a term is infinite, and one of weight 0 is still 0 */
     const REAL end_p = limits ? 100 : b == 0 ? 0 : (REAL)INFINITY;
     const REAL end_q = limits ? 100 : a == 0 ? 0 : (REAL)INFINITY;
@@ -132,16 +143,14 @@ FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, REAL a_low, FN(scaled)
 FB_INLINE REAL FN(bce_probs_grad)(REAL p, REAL a, REAL b, REAL a_low, FN(scaled) scaled_p,
                                   FN(scaled) scaled_q, int limits, int ordinary)
 {
-    const FN(likelihood) zero = FN(likelihood_of)(p, 0);
+    const REAL q = 1 - p;
     if (!limits) {
-        const REAL negative = a / zero.z, positive = b / p;
+        const REAL negative = a / q, positive = b / p;
         const REAL slope = (a == 0 ? 0 : negative) - (b == 0 ? 0 : positive);
         return p == p ? slope : p;
     }
-    const REAL inverse_p = FN(inverse)(scaled_p), inverse_q = FN(inverse)(scaled_q);
-    const REAL negative = FMA(FMA(-inverse_q, zero.z, 1) - inverse_q * zero.z_low, inverse_q, inverse_q);
-    const REAL rounded = b * inverse_p;
-    const REAL positive = FMA(FMA(-rounded, p, b), inverse_p, rounded);
+    const REAL negative = FN(over_likelihood)(1, FN(lack)(p, 0, scaled_q, ordinary), scaled_q);
+    const REAL positive = FN(over_likelihood)(b, FN(lack)(p, 1, scaled_p, ordinary), scaled_p);
     const REAL slope = FMA(a, negative, FMA(a_low, negative, -positive));
-    return !ordinary && p * zero.z < FB_LIMIT ? FN(bce_probs_at_limit)(p, a, b, a_low) : slope;
+    return !ordinary && p * q < FB_LIMIT ? FN(bce_probs_at_limit)(p, a, b, a_low) : slope;
 }

@@ -130,56 +130,65 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weighted, in
     return largest > FN(to_bits)(1);
 }
 
-/* Whether every target is 0 or 1, and stays it. */
-FB_INLINE int FN(all_hard)(int64_t n_, const REAL *y, REAL smoothing)
+/* What is known of the probabilities and targets of a block: that no limit holds for any p, all lie in [2^-39, 1 - 2^-39], and
+ * below 1; that every target is 0 or 1. NaN is neither. */
+typedef struct {
+    int ordinary, hard;
+} FN(known);
+
+/* Bits that are large if p is not ordinary. */
+FB_INLINE BITS FN(beyond)(REAL p)
 {
-    const int64_t n = n_ & -FB_LANES;
-    BITS different = FN(to_bits)(smoothing);
-    for (int64_t i = 0; i < n; i++)
-        different |= FN(to_bits)(y[i]) ^ (y[i] == 1 ? FN(to_bits)(1) : 0);
-    return different == 0;
+    return FN(to_bits)(p) - FN(to_bits)((REAL)0x1p-39);
 }
 
-/* Whether no limit holds for any probability: all lie in [2^-39, 1 - 2^-39], and below 1. NaN does not. */
-FB_INLINE int FN(all_inside)(int64_t n_, const REAL *p)
+FB_INLINE int FN(none_beyond)(BITS largest)
 {
-    const int64_t n = n_ & -FB_LANES;
     const REAL edge = 1 - (REAL)0x1p-39;
-    const BITS least = FN(to_bits)((REAL)0x1p-39), most = FN(to_bits)(edge) - (edge == 1);
-    BITS largest = 0;
-    for (int64_t i = 0; i < n; i++) {
-        const BITS bits = FN(to_bits)(p[i]) - least;
-        largest = bits > largest ? bits : largest;
-    }
-    return largest <= most - least;
+    return largest <= FN(to_bits)(edge) - (edge == 1) - FN(to_bits)((REAL)0x1p-39);
 }
 
-/* Hard targets. The division comes in a loop of its own, as exp does above. */
-FB_INLINE int FN(bce_probs_hard_loop)(const fb_block *block, int weighted, int want_grad, int ordinary)
+/* The divisions of hard targets; as exp above, a loop of its own, in which ordinary probabilities are supposed first. */
+FB_INLINE FN(known) FN(hard_inverses)(const fb_block *block, int ordinary, REAL *restrict inverse)
+{
+    const int64_t n = block->n & -FB_LANES; /* says that there is no tail */
+    const REAL *x = block->x, *y = block->y;
+    BITS largest = 0, different = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        const REAL p = x[i] + 0; /* the logarithm of -0 is that of 0 */
+        const BITS beyond = FN(beyond)(x[i]);
+        inverse[i] = 1 / FN(scale)(y[i] != 0 ? p : 1 - p, ordinary).m;
+        largest = beyond > largest ? beyond : largest;
+        different |= FN(to_bits)(y[i]) ^ (y[i] == 1 ? FN(to_bits)(1) : 0);
+    }
+    const FN(known) known = {FN(none_beyond)(largest), different == 0};
+    return known;
+}
+
+FB_INLINE int FN(bce_probs_hard_loop)(const fb_block *block, int weighted, int want_grad, int ordinary,
+                                      const REAL *restrict inverse)
 {
     const int64_t n = block->n & -FB_LANES;
     const REAL *x = block->x, *y = block->y;
     REAL *loss = block->loss, *grad = block->grad;
     const REAL scale = (REAL)block->scale;
-    REAL inverse[FB_BLOCK] FB_ALIGNED;
     BITS largest = 0;
 
-    for (int64_t i = 0; i < n; i++)
-        inverse[i] = 1 / FN(scale)(FN(likelihood_of)(x[i] + 0, y[i] != 0).z, ordinary).m;
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
         const int positive = y[i] != 0;
-        const REAL p = x[i] + 0; /* the logarithm of -0 is that of 0 */
+        const REAL p = ordinary ? x[i] : x[i] + 0;
         const REAL weight = weighted ? ((const REAL *)block->weight)[i] : 1;
         const REAL pos_weight = weighted ? ((const REAL *)block->pos_weight)[i] : 1;
         const REAL c = positive ? pos_weight : 1;
-        FN(scaled) scaled = FN(scale)(FN(likelihood_of)(p, positive).z, ordinary);
-        scaled.inverse = inverse[i];
+        FN(scaled) z = FN(scale)(positive ? p : 1 - p, ordinary);
+        z.inverse = inverse[i];
         if (!ordinary) {
             const BITS bits = FN(unit_bits)(x[i], weight);
             largest = bits > largest ? bits : largest;
         }
-        const FN(loss_grad) both = FN(bce_probs_hard)(p, positive, c, scaled, ordinary);
+        const FN(loss_grad) both = FN(bce_probs_hard)(p, positive, c, z, ordinary);
         loss[i] = FN(weigh)(weight, both.loss, weighted);
         if (want_grad)
             grad[i] = FN(weigh)(weight, both.grad, weighted) * scale;
@@ -187,28 +196,41 @@ FB_INLINE int FN(bce_probs_hard_loop)(const fb_block *block, int weighted, int w
     return largest > FN(to_bits)(1);
 }
 
-FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weighted, int want_grad, int limits, int ordinary)
+/* Those of any targets: hard ones get the same bits. */
+FB_INLINE int FN(soft_inverses)(const fb_block *block, int limits, int ordinary, REAL *restrict inverse_p,
+                                REAL *restrict inverse_q)
 {
-    const int64_t n = block->n & -FB_LANES; /* says that there is no tail */
+    const int64_t n = block->n & -FB_LANES;
+    const REAL *x = block->x;
+    const REAL low = (REAL)block->clip_low, high = (REAL)block->clip_high;
+    BITS largest = 0;
+
+    for (int64_t i = 0; i < n; i++) {
+        const REAL p = limits ? x[i] + 0 : FN(clip)(x[i], low, high);
+        const BITS beyond = FN(beyond)(x[i]);
+        inverse_p[i] = 1 / FN(scale)(p, ordinary).m;
+        inverse_q[i] = 1 / FN(scale)(1 - p, ordinary).m;
+        largest = beyond > largest ? beyond : largest;
+    }
+    return FN(none_beyond)(largest);
+}
+
+FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weighted, int want_grad, int limits, int ordinary,
+                                 const REAL *restrict inverse_p, const REAL *restrict inverse_q)
+{
+    const int64_t n = block->n & -FB_LANES;
     const REAL *x = block->x, *y = block->y;
     REAL *loss = block->loss, *grad = block->grad;
     const REAL scale = (REAL)block->scale, low = (REAL)block->clip_low, high = (REAL)block->clip_high;
     BITS largest = 0;
-    REAL inverse_p[FB_BLOCK] FB_ALIGNED, inverse_q[FB_BLOCK] FB_ALIGNED;
 
-    for (int64_t i = 0; i < n; i++) {
-        const REAL p = limits ? x[i] + 0 : FN(clip)(x[i], low, high);
-        inverse_p[i] = 1 / FN(scale)(p, ordinary).m;
-        inverse_q[i] = 1 / FN(scale)(1 - p, ordinary).m;
-    }
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
         const FN(terms) w = FN(element_terms)(block, i, weighted);
         const BITS bits_y = FN(unit_bits)(y[i], w.weight), bits_x = FN(unit_bits)(x[i], w.weight);
         const BITS bits = bits_y > bits_x ? bits_y : bits_x;
         largest = bits > largest ? bits : largest;
-        const REAL p = limits ? x[i] + 0
-                              : FN(clip)(x[i], low, high); /* + 0: the logarithm of -0 is that of 0 */
+        const REAL p = limits ? x[i] + 0 : FN(clip)(x[i], low, high);
         FN(scaled) scaled_p = FN(scale)(p, ordinary), scaled_q = FN(scale)(1 - p, ordinary);
         scaled_p.inverse = inverse_p[i];
         scaled_q.inverse = inverse_q[i];
@@ -255,44 +277,49 @@ static int FN(focal)(const fb_block *block)
     return FN(logits_results)(block, 1, 1, 0, t_high, t_low); /* the caller brings weights with it */
 }
 
-FB_INLINE int FN(bce_probs_hard_block)(const fb_block *block, int weighted, int want_grad)
+FB_INLINE int FN(bce_probs_soft_block)(const fb_block *block, int weighted, int want_grad, int limits)
 {
-    return FN(all_inside)(block->n, block->x) ? FN(bce_probs_hard_loop)(block, weighted, want_grad, 1)
-                                              : FN(bce_probs_hard_loop)(block, weighted, want_grad, 0);
-}
-
-FB_INLINE int FN(bce_probs_soft_block)(const fb_block *block, int weighted, int inside)
-{
-    if (inside)
-        return block->grad ? FN(bce_probs_loop)(block, weighted, 1, 1, 1)
-                           : FN(bce_probs_loop)(block, weighted, 0, 1, 1);
-    return block->grad ? FN(bce_probs_loop)(block, weighted, 1, 1, 0)
-                       : FN(bce_probs_loop)(block, weighted, 0, 1, 0);
+    REAL inverse_p[FB_BLOCK] FB_ALIGNED, inverse_q[FB_BLOCK] FB_ALIGNED;
+    if (limits && FN(soft_inverses)(block, 1, 1, inverse_p, inverse_q))
+        return FN(bce_probs_loop)(block, weighted, want_grad, 1, 1, inverse_p, inverse_q);
+    FN(soft_inverses)(block, limits, 0, inverse_p, inverse_q);
+    return FN(bce_probs_loop)(block, weighted, want_grad, limits, 0, inverse_p, inverse_q);
 }
 
 /* A function of its own: inlined beside the hard targets, its loops are split by what is known of smoothing there, and not
  * vectorised. */
-static __attribute__((noinline)) int FN(bce_probs_soft)(const fb_block *block, int weighted)
+static __attribute__((noinline)) int FN(bce_probs_soft)(const fb_block *block, int weighted, int limits)
 {
-    const int inside = FN(all_inside)(block->n, block->x);
+    if (!limits) /* the caller brings weights with it */
+        return block->grad ? FN(bce_probs_soft_block)(block, 1, 1, 0)
+                           : FN(bce_probs_soft_block)(block, 1, 0, 0);
     if (weighted)
-        return FN(bce_probs_soft_block)(block, 1, inside);
-    return FN(bce_probs_soft_block)(block, 0, inside);
+        return block->grad ? FN(bce_probs_soft_block)(block, 1, 1, 1)
+                           : FN(bce_probs_soft_block)(block, 1, 0, 1);
+    return block->grad ? FN(bce_probs_soft_block)(block, 0, 1, 1) : FN(bce_probs_soft_block)(block, 0, 0, 1);
 }
 
-FB_INLINE int FN(bce_probs_block)(const fb_block *block, int weighted)
+FB_INLINE int FN(bce_probs_hard_block)(const fb_block *block, int weighted, int want_grad)
 {
-    if (!FN(all_hard)(block->n, block->y, weighted ? (REAL)block->smoothing : 0))
-        return FN(bce_probs_soft)(block, weighted);
-    return block->grad ? FN(bce_probs_hard_block)(block, weighted, 1)
-                       : FN(bce_probs_hard_block)(block, weighted, 0);
+    REAL inverse[FB_BLOCK] FB_ALIGNED;
+    const FN(known) known = FN(hard_inverses)(block, 1, inverse);
+    if (!known.hard)
+        return FN(bce_probs_soft)(block, weighted, 1);
+    if (known.ordinary)
+        return FN(bce_probs_hard_loop)(block, weighted, want_grad, 1, inverse);
+    FN(hard_inverses)(block, 0, inverse);
+    return FN(bce_probs_hard_loop)(block, weighted, want_grad, 0, inverse);
 }
 
 static int FN(bce_probs)(const fb_block *block)
 {
-    if (block->clip_low >= 0) /* the caller brings weights with it */
-        return block->grad ? FN(bce_probs_loop)(block, 1, 1, 0, 0) : FN(bce_probs_loop)(block, 1, 0, 0, 0);
-    return block->weight ? FN(bce_probs_block)(block, 1) : FN(bce_probs_block)(block, 0);
+    if (block->clip_low >= 0)
+        return FN(bce_probs_soft)(block, 1, 0);
+    if (block->weight && block->smoothing > 0)
+        return FN(bce_probs_soft)(block, 1, 1);
+    if (block->weight)
+        return block->grad ? FN(bce_probs_hard_block)(block, 1, 1) : FN(bce_probs_hard_block)(block, 1, 0);
+    return block->grad ? FN(bce_probs_hard_block)(block, 0, 1) : FN(bce_probs_hard_block)(block, 0, 0);
 }
 
 static void FN(sigmoid)(int64_t count, const void *x_, void *proba_)

@@ -30,8 +30,8 @@ FB_INLINE FN(pair) FN(log1p_unit)(FN(pair) t, FN(pair) u, int ordinary)
     return result;
 }
 
-/* q = 2^k m, m in [sqrt(1/2), sqrt(2)), for q >= 0. inverse is 1 / m, and `over` + its bits those of 1 / q, if that is normal.
- * ordinary: q is normal. */
+/* q = 2^k m, m in [sqrt(1/2), sqrt(2)), for q >= 0. inverse is 1 / m, for the caller to fill in; `over` + its bits those of
+ * 1 / q, if that is normal. ordinary: q is normal. */
 typedef struct {
     REAL m, k, inverse;
     BITS over;
@@ -52,32 +52,35 @@ FB_INLINE FN(scaled) FN(scale)(REAL q, int ordinary)
     return result;
 }
 
-/* 1 / q, where q and it are normal. */
-FB_INLINE REAL FN(inverse)(FN(scaled) q)
+/* 2^-k, of a q that is normal. */
+FB_INLINE REAL FN(power)(FN(scaled) q)
 {
-    return FN(from_bits)(FN(to_bits)(q.inverse) + q.over);
+    return FN(from_bits)(q.over + ((BITS)EXPONENT_BIAS << MANTISSA_BITS));
 }
 
-/* log(q + q_low) as a high and a low part, q_low a rounding error of q. Where q is near 1, log1p(exact) is taken: pass q - 1
- * as it was before q was rounded, or q - 1 itself.
+/* log(2^k (1 + f)) plus rest, or, minus, -log(2^-k (1 - f)), as a high and a low part; inverse is 1 / (1 + f) or 1 / (1 - f).
  *
- * Method: log q = k ln 2 + log(1 + f), f = m - 1. As in log1p_unit, with u = f / (1 + f) and v = -f u / 2: there f + v is
- * sinh of what is looked for, which is (f + v) (1 + v q(v)).
- * Domain: q >= 0, subnormals included; log(0) comes out at -104 (float) or -745, under every limit it is clamped to;
- * NaN is the caller's to keep.
- * Error of high + low, rounded: 0.855 ULP at q = 1 - 0.220301896 (float), 0.83 at q = 1 - 0.2178672469453849 (double). */
+ * Method: k ln 2 + log(1 + f). As in log1p_unit, with w = f^2 / (1 + f): there f - w / 2 is sinh of what is looked for, which
+ * is (f - w / 2) (1 + w q(w)). */
+FB_INLINE FN(pair) FN(log_scaled)(REAL k, REAL f, REAL inverse, REAL rest, int minus)
+{
+    const REAL half = (minus ? (REAL)0.5 : (REAL)-0.5) * f, u = f * inverse;
+    const REAL sum = FMA(k, LN2_HEAD, f);
+    const REAL lost = FMA(k, LN2_HEAD, -sum) + f; /* |k LN2_HEAD| > |f|, or k is 0 */
+    const REAL small = FMA(k, LN2_TAIL, lost) + rest;
+    const REAL w = f * u;
+    const FN(pair) result = {sum, FMA(half, u, FMA(FN(log_tail)(w) * w, FMA(half, u, f), small))};
+    return result;
+}
+
+/* log(q + q_low), q_low a rounding error of q. Where q is near 1, log1p(exact) is taken: pass q - 1 as it was before q was
+ * rounded, or q - 1 itself. Domain: q >= 0, subnormals included; log(0) comes out at -104 (float) or -745. NaN is the
+ * caller's to keep. */
 FB_INLINE FN(pair) FN(log_near)(FN(scaled) q, REAL exact, REAL q_low)
 {
     const REAL f = q.k == 0 ? exact : q.m - 1;
-    const REAL rest = q.k == 0 ? 0 : q_low * FN(inverse)(q);
-    const REAL k_head = q.k * LN2_HEAD;
-    const REAL sum = k_head + f;
-    const REAL lost = (k_head - sum) + f; /* |k_head| > |f|, or k_head is 0 */
-    const REAL small = lost + FMA(q.k, LN2_TAIL, rest);
-    const REAL half = (REAL)-0.5 * f, u = f * q.inverse;
-    const REAL v = half * u;
-    const FN(pair) result = {sum, FMA(half, u, FMA(v * FN(log_tail)(v), f + v, small))};
-    return result;
+    const REAL rest = q.k == 0 ? 0 : q_low * FN(from_bits)(FN(to_bits)(q.inverse) + q.over);
+    return FN(log_scaled)(q.k, f, q.inverse, rest, 0);
 }
 
 /* log(q + q_low), q >= 1 and finite, rounded; inverse is 1 / q, and exact is q + q_low - 1.

@@ -40,8 +40,8 @@ FB_INLINE float FN(log_tail_unit)(float w)
     return fmaf(fmaf(fmaf(q34, w, -0x1.d34ed6p-9f), w, 0x1.110e52p-6f), w, -0x1.55555p-4f);
 }
 
-/* q in s = sinh(s) (1 + v q(v)), v = -2 sinh(s/2)^2, -0.0607 <= v <= 0; error of s 2^-28.3 */
-FB_INLINE float FN(log_tail)(float v)
+/* q in s = sinh(s) (1 + w q(w)), w = 4 sinh(s/2)^2, 0 <= w <= 0.1214; error of s 2^-28.3 */
+FB_INLINE float FN(log_tail)(float w)
 {
-    return fmaf(fmaf(0x1.bcbffp-5f, v, 0x1.10dd1cp-3f), v, 0x1.555514p-2f);
+    return fmaf(fmaf(-0x1.bcbffp-8f, w, 0x1.10dd1cp-5f), w, -0x1.555514p-3f);
 }

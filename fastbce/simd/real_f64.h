@@ -50,12 +50,12 @@ FB_INLINE double FN(log_tail_unit)(double w)
     return fma(w4, fma(w4, q89, q47), q03);
 }
 
-/* q in s = sinh(s) (1 + v q(v)), v = -2 sinh(s/2)^2, -0.0607 <= v <= 0; error of s 2^-57.1 */
-FB_INLINE double FN(log_tail)(double v)
+/* q in s = sinh(s) (1 + w q(w)), w = 4 sinh(s/2)^2, 0 <= w <= 0.1214; error of s 2^-57.1 */
+FB_INLINE double FN(log_tail)(double w)
 {
-    const double v2 = v * v;
-    const double q01 = fma(0x1.11111110f1ca3p-3, v, 0x1.55555555554bdp-2);
-    const double q23 = fma(0x1.a019dcb72e25ep-6, v, 0x1.d41d418e605d9p-5);
-    const double q45 = fma(0x1.5b89338733eefp-8, v, 0x1.7a3bb73f3be01p-7);
-    return fma(v2, fma(v2, fma(v2, 0x1.236c7154e33a1p-9, q45), q23), q01);
+    const double w2 = w * w;
+    const double q01 = fma(0x1.11111110f1ca3p-5, w, -0x1.55555555554bdp-3);
+    const double q23 = fma(0x1.a019dcb72e25ep-10, w, -0x1.d41d418e605d9p-8);
+    const double q45 = fma(0x1.5b89338733eefp-14, w, -0x1.7a3bb73f3be01p-12);
+    return fma(w2, fma(w2, fma(w2, -0x1.236c7154e33a1p-16, q45), q23), q01);
 }
