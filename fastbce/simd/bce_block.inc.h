@@ -148,6 +148,22 @@ FB_INLINE int FN(none_beyond)(BITS largest)
     return largest <= FN(to_bits)(edge) - (edge == 1) - FN(to_bits)((REAL)0x1p-39);
 }
 
+/* 0 if y is 0 or 1. */
+FB_INLINE BITS FN(not_hard)(REAL y)
+{
+    return FN(to_bits)(y) ^ (y == 1 ? FN(to_bits)(1) : 0);
+}
+
+/* Where targets are not hard, this shows early, as a rule. */
+FB_INLINE int FN(begins_hard)(const REAL *y)
+{
+    BITS different = 0;
+    FB_ROLLED
+    for (int i = 0; i < FB_LANES; i++)
+        different |= FN(not_hard)(y[i]);
+    return different == 0;
+}
+
 /* The divisions of hard targets; as exp above, a loop of its own, in which ordinary probabilities are supposed first. */
 FB_INLINE FN(known) FN(hard_inverses)(const fb_block *block, int ordinary, REAL *restrict inverse)
 {
@@ -160,7 +176,7 @@ FB_INLINE FN(known) FN(hard_inverses)(const fb_block *block, int ordinary, REAL 
         const BITS beyond = FN(beyond)(x[i]);
         inverse[i] = 1 / FN(scale)(y[i] != 0 ? p : 1 - p, ordinary).m;
         largest = beyond > largest ? beyond : largest;
-        different |= FN(to_bits)(y[i]) ^ (y[i] == 1 ? FN(to_bits)(1) : 0);
+        different |= FN(not_hard)(y[i]);
     }
     const FN(known) known = {FN(none_beyond)(largest), different == 0};
     return known;
@@ -302,6 +318,8 @@ static __attribute__((noinline)) int FN(bce_probs_soft)(const fb_block *block, i
 FB_INLINE int FN(bce_probs_hard_block)(const fb_block *block, int weighted, int want_grad)
 {
     REAL inverse[FB_BLOCK] FB_ALIGNED;
+    if (!FN(begins_hard)(block->y))
+        return FN(bce_probs_soft)(block, weighted, 1);
     const FN(known) known = FN(hard_inverses)(block, 1, inverse);
     if (!known.hard)
         return FN(bce_probs_soft)(block, weighted, 1);
