@@ -62,21 +62,11 @@ FB_INLINE void FN(begin_piece)(FN(across_sums) * sums)
     memset(sums->piece_lost, 0, sizeof sums->piece_lost);
 }
 
-/* The sum of a piece, added to that of the rows, as in exp_merge. */
+/* The sum of a piece, added to that of the rows. */
 FB_INLINE void FN(end_piece)(FN(across_sums) * sums)
 {
-    for (int k = 0; k < FB_LANES; k++) {
-        FB_ROLLED
-        for (int i = 0; i < FB_LANES; i++) {
-            const double value = sums->piece[k][i], total = sums->sum[k][i] + value;
-            if (sizeof(REAL) == sizeof(double)) {
-                const double part = total - sums->sum[k][i];
-                sums->lost[k][i] += sums->piece_lost[k][i] +
-                                    ((sums->sum[k][i] - (total - part)) + (value - part));
-            }
-            sums->sum[k][i] = total;
-        }
-    }
+    for (int k = 0; k < FB_LANES; k++)
+        FN(merge_lanes)(sums->piece[k], sums->piece_lost[k], sums->sum[k], sums->lost[k]);
 }
 
 /* Where exp(x - max) is kept, and how far apart its classes lie: all in one place, if nothing but the loss is wanted. */
@@ -143,11 +133,11 @@ FB_INLINE void FN(end_across)(const FN(group) * group, const fb_rows *rows, int6
     int64_t apart;
     REAL *e = FN(across_exp)(rows, start, NULL, &apart);
     if (rows->hess) /* before the place of e is taken */
-        FN(tile_hess)(count, e, apart, classes, group, 0, rows->scale, 0, (REAL *)rows->hess + start,
+        FN(tile_hess)(count, e, apart, classes, group, 0, rows->scale, FN(LABELS), (REAL *)rows->hess + start,
                       rows->apart.hess, ahead);
     if (rows->proba)
         FN(tile_proba)(count, e, apart, classes, group->inverse, (REAL *)rows->proba + start,
                        rows->apart.proba, ahead);
     if (rows->grad)
-        FN(tile_grad)(count, e, apart, classes, group, 0, ahead);
+        FN(tile_grad)(count, e, apart, classes, group, 0, FN(LABELS), ahead);
 }

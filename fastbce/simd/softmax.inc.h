@@ -146,18 +146,32 @@ FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, REAL max_, REAL *e, FN(ex
     memcpy(lanes->ties, ties, sizeof ties);
 }
 
+/* FB_LANES sums, added to as many. */
+FB_INLINE void FN(merge_lanes)(const double *from, const double *from_lost, double *sum, double *lost)
+{
+    FB_ROLLED
+    for (int i = 0; i < FB_LANES; i++) {
+        const double value = from[i], total = sum[i] + value;
+        if (sizeof(REAL) == sizeof(double)) {
+            const double part = total - sum[i];
+            lost[i] += from_lost[i] + ((sum[i] - (total - part)) + (value - part));
+        }
+        sum[i] = total;
+    }
+}
+
 /* The sum of a piece, added to that of its row. */
 FB_INLINE void FN(exp_merge)(const FN(exp_lanes) * piece, FN(exp_lanes) * lanes)
 {
-    for (int i = 0; i < FB_LANES; i++) {
-        const double value = piece->sum[i], sum = lanes->sum[i] + value;
-        if (sizeof(REAL) == sizeof(double)) {
-            const double part = sum - lanes->sum[i];
-            lanes->lost[i] += piece->lost[i] + ((lanes->sum[i] - (sum - part)) + (value - part));
-        }
-        lanes->sum[i] = sum;
+    FN(merge_lanes)(piece->sum, piece->lost, lanes->sum, lanes->lost);
+    for (int i = 0; i < FB_LANES; i++)
         lanes->ties[i] += piece->ties[i];
-    }
+}
+
+/* A sum, rounded once. An infinite term is the sum; what it lost is NaN. */
+FB_INLINE double FN(rounded)(double sum, double lost)
+{
+    return fabs(sum) < INFINITY ? sum + lost : sum;
 }
 
 /* The sum over all classes but one that reaches max. No limit exists where all are -inf, or where two are inf. (What
@@ -165,40 +179,41 @@ FB_INLINE void FN(exp_merge)(const FN(exp_lanes) * piece, FN(exp_lanes) * lanes)
 FB_INLINE double FN(rest_of)(double sum, double lost, REAL max, SIGNED_BITS ties)
 {
     const int no_limit = ties == 0 || max == (REAL)-INFINITY || (max == (REAL)INFINITY && ties > 1);
-    const double whole = fabs(sum) < INFINITY ? sum + lost : sum;
-    return no_limit ? (double)NAN : whole + (double)(ties - 1);
+    return no_limit ? (double)NAN : FN(rounded)(sum, lost) + (double)(ties - 1);
 }
 
-/* The sum of each of FB_LANES rows: sum[k][i] is lane k of row i. In pairs: 8 sums of two, then 4, 2 and 1. */
+/* sum[0][i] = the sum of row i, of FB_LANES rows: sum[k][i] is its lane k. In pairs: 8 sums of two, then 4, 2 and 1. */
+FB_INLINE void FN(fold_lanes)(double (*sum)[FB_LANES], double (*lost)[FB_LANES])
+{
+    for (int half = FB_LANES / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; lane++)
+            FN(merge_lanes)(sum[lane + half], lost[lane + half], sum[lane], lost[lane]);
+}
+
 FB_INLINE void FN(lane_totals)(double (*sum)[FB_LANES], double (*lost)[FB_LANES], const REAL *max,
                                const SIGNED_BITS *ties, double *rest)
 {
-    for (int half = FB_LANES / 2; half > 0; half /= 2)
-        for (int lane = 0; lane < half; lane++) {
-            FB_ROLLED
-            for (int i = 0; i < FB_LANES; i++) {
-                const double value = sum[lane + half][i], total = sum[lane][i] + value;
-                if (sizeof(REAL) == sizeof(double)) {
-                    const double part = total - sum[lane][i];
-                    lost[lane][i] += lost[lane + half][i] +
-                                     ((sum[lane][i] - (total - part)) + (value - part));
-                }
-                sum[lane][i] = total;
-            }
-        }
+    FN(fold_lanes)(sum, lost);
     for (int i = 0; i < FB_LANES; i++)
         rest[i] = FN(rest_of)(sum[0][i], lost[0][i], max[i], ties[i]);
 }
 
-/* The same from the lanes of each row. */
+/* The lanes of FB_LANES rows, stride from each to the next, as fold_lanes takes them. */
+FB_INLINE void FN(turn_lanes)(const double *from_sum, const double *from_lost, int64_t stride,
+                              double (*sum)[FB_LANES], double (*lost)[FB_LANES])
+{
+    FB_TRANSPOSE(FB_LANES, FB_LANES, from_sum, stride, sum[0], FB_LANES, FB_NEITHER);
+    if (sizeof(REAL) == sizeof(double))
+        FB_TRANSPOSE(FB_LANES, FB_LANES, from_lost, stride, lost[0], FB_LANES, FB_NEITHER);
+    else
+        memset(lost, 0, FB_LANES * sizeof *lost);
+}
+
+/* The sums of exponentials from the lanes of each row. */
 static void FN(exp_totals)(const FN(exp_lanes) * lanes, const REAL *max, SIGNED_BITS *ties, double *rest)
 {
     double sum[FB_LANES][FB_LANES] FB_ALIGNED, lost[FB_LANES][FB_LANES] FB_ALIGNED;
-    const int64_t stride = sizeof *lanes / sizeof(double);
-    memset(lost, 0, sizeof lost);
-    FB_TRANSPOSE(FB_LANES, FB_LANES, lanes->sum, stride, sum[0], FB_LANES, FB_NEITHER);
-    if (sizeof(REAL) == sizeof(double))
-        FB_TRANSPOSE(FB_LANES, FB_LANES, lanes->lost, stride, lost[0], FB_LANES, FB_NEITHER);
+    FN(turn_lanes)(lanes->sum, lanes->lost, sizeof *lanes / sizeof(double), sum, lost);
     for (int i = 0; i < FB_LANES; i++) {
         SIGNED_BITS count = 0;
         FB_ROLLED
@@ -215,17 +230,22 @@ FB_INLINE REAL FN(not_p)(REAL p, REAL e, int unique, REAL others)
     return unique && e < 0 ? others : 1 - p;
 }
 
-/* out = |e| factor; out may be e */
-FB_INLINE void FN(scale_row)(int64_t n, const REAL *e, REAL factor, REAL *out)
+FB_INLINE REAL FN(scaled_exp)(REAL e, REAL factor, REAL offset, int has_offset)
+{
+    return has_offset ? FMA(FABS(e), factor, offset) : FABS(e) * factor;
+}
+
+/* out = |e| factor, + offset if there is one; out may be e */
+FB_INLINE void FN(scale_row)(int64_t n, const REAL *e, REAL factor, REAL offset, int has_offset, REAL *out)
 {
     const int64_t whole = n & -FB_LANES;
     REAL last[FB_LANES] FB_ALIGNED;
     FB_INDEPENDENT
     for (int64_t i = 0; i < whole; i++)
-        out[i] = FABS(e[i]) * factor;
+        out[i] = FN(scaled_exp)(e[i], factor, offset, has_offset);
     FN(read_tail)(n - whole, e + whole, 0, last);
     for (int i = 0; i < FB_LANES; i++)
-        last[i] = FABS(last[i]) * factor;
+        last[i] = FN(scaled_exp)(last[i], factor, offset, has_offset);
     FN(write_tail)(n - whole, last, out + whole);
 }
 
