@@ -21,8 +21,8 @@ typedef struct {
     SIGNED_BITS ties[FB_GROUP];          /* how many classes reach max */
     double rest[FB_GROUP];               /* see rest_of */
     double dot[FB_GROUP];                /* of soft targets and max - x */
-    double top[FB_GROUP],
-        others_t[FB_GROUP]; /* sums of soft targets, of classes that reach max and of all others */
+    double all[FB_GROUP],
+        below[FB_GROUP];    /* sums of soft targets: of all, and of classes that do not reach max */
     REAL e_label[FB_GROUP]; /* exp(logit - max) */
     /* Of the gradient: what multiplies e; the entry of the label or the maximum; what multiplies a target, or is added. */
     REAL factor[FB_GROUP], entry[FB_GROUP], pull[FB_GROUP];
@@ -66,7 +66,7 @@ FB_INLINE void FN(fill_up)(FN(group) * group, int64_t count, int64_t padded)
     for (int64_t i = count; i < padded; i++) {
         group->label[i] = 0;
         group->weight[i] = group->given[i] = group->logit[i] = group->max[i] = group->e_label[i] = 0;
-        group->rest[i] = group->dot[i] = group->top[i] = group->others_t[i] = 0;
+        group->rest[i] = group->dot[i] = group->all[i] = group->below[i] = 0;
         group->ties[i] = 1;
     }
 }
@@ -102,7 +102,7 @@ FB_INLINE double FN(over)(double number, FN(one_plus) total)
 /* The sum of the targets. */
 FB_INLINE double FN(sum_of_targets)(const FN(group) * group, int64_t i, int kind)
 {
-    return kind == FN(SOFT) ? group->top[i] + group->others_t[i] : 1;
+    return kind == FN(SOFT) ? group->all[i] : 1;
 }
 
 /* Losses; and for the gradient factors for the row, and the entry that is taken from sums: never p - 1. */
@@ -129,7 +129,7 @@ FB_INLINE void FN(finish)(FN(group) * group, int64_t count, int kind, const fb_r
             const double sum = FN(sum_of_targets)(group, i, kind);
             value = fma(sum, curve, group->dot[i]);
             factor = sum * weight;
-            minus_entry = fma(group->top[i], rest, -group->others_t[i]);
+            minus_entry = fma(sum - group->below[i], rest, -group->below[i]);
             group->pull[i] = (REAL)-weight;
         }
         loss[i] = given == 0 ? 0 : (REAL)(given * value + 0);
@@ -187,6 +187,7 @@ FB_INLINE void FN(begin_rows)(FN(group) * group, const fb_rows *rows, int64_t st
         group->max[i] = FN(row_max)(classes, FN(row_of)(rows->x, start + i, classes));
     for (int64_t i = 0; i < count; i++) {
         const REAL *x = FN(row_of)(rows->x, start + i, classes);
+        const REAL *t = FN(row_of)(rows->targets, start + i, classes);
         REAL *e = FN(row_exp)(rows, start + i);
         group->e_label[i] = 0;
         if (group->given[i] == 0 && !rows->proba)
@@ -196,7 +197,7 @@ FB_INLINE void FN(begin_rows)(FN(group) * group, const fb_rows *rows, int64_t st
             FN(exp_lanes) piece;
             if (kind != FN(LABELS))
                 FN(target_piece)(group, i, rows, start + i, at, n, kind, &targets[i]);
-            FN(exp_piece)(n, x + at, group->max[i], e + at, &piece);
+            FN(exp_piece)(n, x + at, group->max[i], e + at, kind == FN(SOFT) && t ? t + at : NULL, &piece);
             FN(exp_merge)(&piece, &lanes[i]);
         }
         group->e_label[i] = e[group->label[i]];
@@ -204,7 +205,7 @@ FB_INLINE void FN(begin_rows)(FN(group) * group, const fb_rows *rows, int64_t st
     for (int64_t i = 0; i < padded; i += FB_LANES) {
         FN(exp_totals)(lanes + i, group->max + i, group->ties + i, group->rest + i);
         if (kind != FN(LABELS))
-            FN(target_totals)(targets + i, kind, group->dot + i, group->top + i, group->others_t + i);
+            FN(target_totals)(targets + i, kind, group->dot + i, group->all + i, group->below + i);
     }
 }
 
@@ -294,7 +295,7 @@ static double FN(piece_max)(int64_t n, const void *x)
 
 static void FN(piece_exp)(int64_t n, const void *x, double max, void *e, void *sums, int64_t piece)
 {
-    FN(exp_piece)(n, x, (REAL)max, e, (FN(exp_lanes) *)sums + piece);
+    FN(exp_piece)(n, x, (REAL)max, e, NULL, (FN(exp_lanes) *)sums + piece);
 }
 
 static void FN(piece_scale)(int64_t n, const void *e, double factor, void *out)

@@ -65,6 +65,13 @@ FB_INLINE void FN(fetch_vector)(const REAL *vector)
         __builtin_prefetch(vector + i);
 }
 
+/* The same, but no further than to the second-level cache: for what would crowd the first (measured). */
+FB_INLINE void FN(fetch_vector_near)(const REAL *vector)
+{
+    for (size_t i = 0; i < FB_LANES; i += 64 / sizeof(REAL))
+        __builtin_prefetch(vector + i, 0, 2);
+}
+
 /* A tile to come; of very few classes this one: the CPU sees by itself what comes next. */
 FB_INLINE const REAL *FN(tile_ahead)(const void *rows, int64_t first, int64_t classes)
 {
@@ -123,7 +130,7 @@ FB_INLINE void FN(begin_tiles)(FN(tiles) * tiles, FN(group) * group, const fb_ro
         if (kind != FN(LABELS))
             FN(tile_sums)(e, FN(tile_of)(tiles->t, at, classes), classes, kind, group, at,
                           rows->smoothing / (double)classes,
-                          FN(tile_ahead)(rows->labels ? rows->x : rows->targets, first, classes));
+                          FN(tile_ahead)(rows->targets ? rows->targets : rows->x, first, classes));
         FN(tile_softmax)(e, classes, group->max + at, group->ties + at, group->rest + at,
                          FN(tile_ahead)(rows->x, first, classes),
                          FN(tile_ahead)(rows->grad ? rows->grad : rows->x, first, classes));

@@ -29,19 +29,19 @@ FB_INLINE void FN(tile_sums)(const FN(vector) * x, const FN(vector) * t, int64_t
                              FN(group) * group, int64_t at, double uniform, const REAL *next)
 {
     const REAL *max = group->max + at;
-    double *totals[FN(SUMS)] = {group->dot + at, group->top + at, group->others_t + at};
+    double *totals[FN(SUMS)] = {group->dot + at, group->all + at, group->below + at};
     FN(target_lanes) lanes FB_ALIGNED;
-    FN(target_fours) fours FB_ALIGNED;
+    FN(few_targets) few FB_ALIGNED;
     memset(&lanes, 0, sizeof lanes);
-    memset(fours, 0, sizeof fours);
+    memset(few, 0, sizeof few);
     for (int64_t start = 0; start < classes; start += FB_FOUR) {
         const int64_t end = classes - start < FB_FOUR ? classes : start + FB_FOUR;
         for (int64_t c = start; c < end; c++) {
             if (kind == FN(SOFT))
-                FN(fetch_vector)(next + c * FB_LANES);
-            FN(target_add)(t[c], x[c], max, kind, fours);
+                FN(fetch_vector_near)(next + c * FB_LANES);
+            FN(target_add)(t[c], x[c], max, kind, few);
         }
-        FN(target_flush)(fours, kind, &lanes);
+        FN(target_flush)(few, kind, &lanes);
     }
     for (int k = 0; k < (kind == FN(SMOOTH) ? 1 : FN(SUMS)); k++)
         for (int i = 0; i < FB_LANES; i++)
@@ -64,7 +64,7 @@ FB_INLINE void FN(tile_target_grad)(FN(vector) * e, const FN(vector) * t, int64_
     const REAL *weight = group->weight + at;
     REAL e_top[FB_LANES] FB_ALIGNED;
     for (int i = 0; i < FB_LANES; i++)
-        e_top[i] = FN(e_top)(group->ties[at + i]);
+        e_top[i] = FN(e_top)(group->rest[at + i]);
     for (int64_t c = 0; c < classes; c++) {
         FB_ROLLED
         for (int i = 0; i < FB_LANES; i++) {

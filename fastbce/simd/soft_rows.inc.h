@@ -2,20 +2,20 @@
  *
  * With S the sum of a row's targets t, its loss is S log1p(rest) + sum t (max - x), its gradient S p - t. The latter is
  * as exact as p (S - t) - t (1 - p), which cancels nothing, where p <= 1/2: then S p is no more than twice the larger
- * term. Only a class that alone reaches the maximum may have more. Its entry is taken from its own target and the sum of
- * all others', and so these are added apart. */
+ * term. Only a class that alone reaches the maximum may have more. Its entry is taken from the sum of all others' targets,
+ * and so these are added apart. */
 
-/* The sums over a row in progress, in lanes as in exp_lanes: of t (max - x), of the targets of classes that reach the
- * maximum, and of the others'. Labels that are smoothed need only the first one, and of max - x: t is the same but for
+/* The sums over a row in progress, in lanes as in exp_lanes: of t (max - x), of all targets, and of those of classes
+ * that do not reach the maximum. Labels that are smoothed need only the first one, and of max - x: t is the same but for
  * the label. */
-enum { FN(DOT), FN(TOP), FN(REST), FN(SUMS) };
+enum { FN(DOT), FN(ALL), FN(BELOW), FN(SUMS) };
 
 typedef struct {
     double sum[FN(SUMS)][FB_LANES], lost[FN(SUMS)][FB_LANES];
 } FN(target_lanes);
 
-/* Four vectors at most, as they are. */
-typedef REAL FN(target_fours)[FN(SUMS)][FB_LANES];
+/* Of few vectors, as they are: four of a tile of rows, eight of a row of many classes. */
+typedef REAL FN(few_targets)[FN(SUMS)][FB_LANES];
 
 FB_INLINE REAL FN(target)(REAL given, REAL smoothing, REAL uniform)
 {
@@ -31,35 +31,36 @@ FB_INLINE double FN(target_product)(double t, REAL x, REAL max)
 }
 
 /* One vector more. */
-FB_INLINE void FN(target_add)(const REAL *t, const REAL *x, const REAL *max, int kind, FN(target_fours) fours)
+FB_INLINE void FN(target_add)(const REAL *t, const REAL *x, const REAL *max, int kind, FN(few_targets) few)
 {
     FB_ROLLED
     for (int i = 0; i < FB_LANES; i++) {
         const REAL difference = x[i] - max[i];
         if (kind == FN(SMOOTH)) {
-            fours[FN(DOT)][i] -= difference;
+            few[FN(DOT)][i] -= difference;
         } else {
             const int tie = x[i] == max[i];
-            fours[FN(DOT)][i] = FMA(-t[i], difference, fours[FN(DOT)][i]);
-            fours[FN(TOP)][i] += tie ? t[i] : 0;
-            fours[FN(REST)][i] += tie ? 0 : t[i];
+            few[FN(DOT)][i] = FMA(-t[i], difference, few[FN(DOT)][i]);
+            few[FN(ALL)][i] += t[i];
+            few[FN(BELOW)][i] += tie ? 0 : t[i];
         }
     }
 }
 
-FB_INLINE void FN(target_flush)(FN(target_fours) fours, int kind, FN(target_lanes) * lanes)
+FB_INLINE void FN(target_flush)(FN(few_targets) few, int kind, FN(target_lanes) * lanes)
 {
     for (int k = 0; k < (kind == FN(SMOOTH) ? 1 : FN(SUMS)); k++)
-        FN(exp_flush)(fours[k], lanes->sum[k], lanes->lost[k]);
+        FN(exp_flush)(few[k], lanes->sum[k], lanes->lost[k]);
 }
 
 /* Whether a difference was infinite, or too large, or its product was 0 times infinity. */
 FB_INLINE int FN(any_beyond)(const double *dot)
 {
-    int beyond = 0;
+    int64_t beyond = 0;
+    FB_ROLLED
     for (int i = 0; i < FB_LANES; i++)
-        beyond |= !(fabs(dot[i]) < INFINITY);
-    return beyond;
+        beyond |= fabs(dot[i]) < INFINITY ? 0 : 1;
+    return beyond != 0;
 }
 
 /* The sum of t (max - x) of n classes that lie `apart`, where that matters: slow. t NULL: uniform is all of them. */
@@ -104,28 +105,25 @@ FB_INLINE void FN(target_block)(int64_t n, const REAL *t, const REAL *x, REAL ma
 {
     const int64_t whole = n & -FB_LANES;
     FN(target_lanes) lanes FB_ALIGNED;
-    FN(target_fours) fours FB_ALIGNED;
+    FN(few_targets) few FB_ALIGNED;
     REAL max[FB_LANES] FB_ALIGNED, last[FB_LANES] FB_ALIGNED, last_t[FB_LANES] FB_ALIGNED;
 
     memset(&lanes, 0, sizeof lanes);
-    memset(fours, 0, sizeof fours);
+    memset(few, 0, sizeof few);
     for (int i = 0; i < FB_LANES; i++)
         max[i] = max_;
-    for (int64_t start = 0; start < whole; start += FB_FOUR * FB_LANES) {
-        const int64_t end = whole - start < FB_FOUR * FB_LANES ? whole : start + FB_FOUR * FB_LANES;
-        for (int64_t i = start; i < end; i += FB_LANES) {
-            if (kind == FN(SOFT))
-                __builtin_prefetch(t + i + FB_AHEAD);
-            FN(target_add)(t + i, x + i, max, kind, fours);
-        }
-        FN(target_flush)(fours, kind, &lanes);
+    for (int64_t start = 0; start < whole; start += FB_EIGHT * FB_LANES) {
+        const int64_t end = whole - start < FB_EIGHT * FB_LANES ? whole : start + FB_EIGHT * FB_LANES;
+        for (int64_t i = start; i < end; i += FB_LANES)
+            FN(target_add)(t + i, x + i, max, kind, few);
+        FN(target_flush)(few, kind, &lanes);
     }
     if (whole < n) { /* one more vector, filled up with what adds nothing */
         FN(read_tail)(n - whole, x + whole, max_, last);
         if (kind == FN(SOFT))
             FN(read_tail)(n - whole, t + whole, 0, last_t);
-        FN(target_add)(last_t, last, max, kind, fours);
-        FN(target_flush)(fours, kind, &lanes);
+        FN(target_add)(last_t, last, max, kind, few);
+        FN(target_flush)(few, kind, &lanes);
     }
     if (kind == FN(SMOOTH))
         for (int i = 0; i < FB_LANES; i++) {
@@ -148,8 +146,9 @@ FB_INLINE void FN(target_piece)(const FN(group) * group, int64_t i, const fb_row
     const REAL *x = FN(row_of)(rows->x, row, rows->classes);
     const double uniform = rows->smoothing / (double)rows->classes;
     REAL t[FB_BLOCK] FB_ALIGNED;
-    for (int64_t start = at; start < at + n; start += FB_BLOCK) {
-        const int64_t size = at + n - start < FB_BLOCK ? at + n - start : FB_BLOCK;
+    const int64_t step = kind == FN(SMOOTH) || FN(targets_as_given)(rows) ? FB_PIECE : FB_BLOCK;
+    for (int64_t start = at; start < at + n; start += step) {
+        const int64_t size = at + n - start < step ? at + n - start : step;
         const REAL *targets = kind == FN(SOFT) ? FN(targets_of)(rows, row, group->label[i], start, size, t)
                                                : NULL;
         FN(target_block)(size, targets, x + start, group->max[i], kind, uniform, lanes);
@@ -157,10 +156,10 @@ FB_INLINE void FN(target_piece)(const FN(group) * group, int64_t i, const fb_row
 }
 
 /* The sums of FB_LANES rows from the lanes of each. */
-static void FN(target_totals)(const FN(target_lanes) * lanes, int kind, double *dot, double *top,
-                              double *rest)
+static void FN(target_totals)(const FN(target_lanes) * lanes, int kind, double *dot, double *all,
+                              double *below)
 {
-    double *totals[FN(SUMS)] = {dot, top, rest};
+    double *totals[FN(SUMS)] = {dot, all, below};
     double sum[FB_LANES][FB_LANES] FB_ALIGNED, lost[FB_LANES][FB_LANES] FB_ALIGNED;
     for (int k = 0; k < (kind == FN(SMOOTH) ? 1 : FN(SUMS)); k++) {
         FN(turn_lanes)(lanes->sum[k], lanes->lost[k], sizeof *lanes / sizeof(double), sum, lost);
@@ -170,10 +169,10 @@ static void FN(target_totals)(const FN(target_lanes) * lanes, int kind, double *
     }
 }
 
-/* What e is less than at a class that alone reaches the maximum, and nowhere else. */
-FB_INLINE REAL FN(e_top)(SIGNED_BITS ties)
+/* What e is less than at a class of p > 1/2, and nowhere else. */
+FB_INLINE REAL FN(e_top)(double rest)
 {
-    return ties == 1 ? 0 : -2;
+    return rest < 1 ? 0 : -2;
 }
 
 /* The gradient of one class. */
@@ -188,7 +187,7 @@ FB_INLINE void FN(target_grad)(const FN(group) * group, int64_t i, const fb_rows
                                const REAL *e, REAL *grad)
 {
     const REAL factor = group->factor[i], pull = group->pull[i], entry = group->entry[i];
-    const REAL e_top = FN(e_top)(group->ties[i]);
+    const REAL e_top = FN(e_top)(group->rest[i]);
     REAL buffer[FB_BLOCK] FB_ALIGNED;
 
     for (int64_t start = 0; start < rows->classes; start += FB_BLOCK) {

@@ -111,8 +111,22 @@ FB_INLINE void FN(exp_flush)(REAL *four, double *sum, double *lost)
     }
 }
 
-/* e = exp(x - max) for a piece of a row, and its sum. e may be x. */
-FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, REAL max_, REAL *e, FN(exp_lanes) * lanes)
+/* What comes later is asked for. Of three arrays it is too much for the first-level cache: to the second (measured). */
+FB_INLINE void FN(fetch_ahead)(const REAL *x, const REAL *e, const REAL *targets)
+{
+    if (targets) {
+        __builtin_prefetch(x, 0, 2);
+        __builtin_prefetch(e, 1, 2);
+        __builtin_prefetch(targets, 0, 2);
+    } else {
+        __builtin_prefetch(x);
+        __builtin_prefetch(e, 1);
+    }
+}
+
+/* e = exp(x - max) for a piece of a row, and its sum. e may be x. targets: of that piece, or NULL. */
+FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, REAL max_, REAL *e, const REAL *targets,
+                             FN(exp_lanes) * lanes)
 {
     const int64_t whole = n & -FB_LANES;
     double sum[FB_LANES] FB_ALIGNED, lost[FB_LANES] FB_ALIGNED;
@@ -129,8 +143,7 @@ FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, REAL max_, REAL *e, FN(ex
     for (int64_t start = 0; start < whole; start += FB_FOUR * FB_LANES) {
         const int64_t end = whole - start < FB_FOUR * FB_LANES ? whole : start + FB_FOUR * FB_LANES;
         for (int64_t i = start; i < end; i += FB_LANES) {
-            __builtin_prefetch(x + i + FB_AHEAD);
-            __builtin_prefetch(e + i + FB_AHEAD, 1);
+            FN(fetch_ahead)(x + i + FB_AHEAD, e + i + FB_AHEAD, targets ? targets + i + FB_AHEAD : NULL);
             FN(exp_add)(x + i, max, e + i, four, ties);
         }
         FN(exp_flush)(four, sum, lost);
