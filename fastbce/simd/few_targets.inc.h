@@ -29,13 +29,14 @@ FB_INLINE void FN(tile_sums)(const FN(vector) * x, const FN(vector) * t, int64_t
                              FN(group) * group, int64_t at, double uniform, const REAL *next)
 {
     const REAL *max = group->max + at;
+    const int64_t step = kind == FN(SOFT) && classes <= FB_TWO_UP_TO ? 2 : FB_FOUR;
     double *totals[FN(SUMS)] = {group->dot + at, group->all + at, group->below + at};
     FN(target_lanes) lanes FB_ALIGNED;
     FN(few_targets) few FB_ALIGNED;
     memset(&lanes, 0, sizeof lanes);
     memset(few, 0, sizeof few);
-    for (int64_t start = 0; start < classes; start += FB_FOUR) {
-        const int64_t end = classes - start < FB_FOUR ? classes : start + FB_FOUR;
+    for (int64_t start = 0; start < classes; start += step) {
+        const int64_t end = classes - start < step ? classes : start + step;
         for (int64_t c = start; c < end; c++) {
             if (kind == FN(SOFT))
                 FN(fetch_vector_near)(next + c * FB_LANES);

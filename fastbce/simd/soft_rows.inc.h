@@ -14,7 +14,7 @@ typedef struct {
     double sum[FN(SUMS)][FB_LANES], lost[FN(SUMS)][FB_LANES];
 } FN(target_lanes);
 
-/* Of few vectors, as they are: four of a tile of rows, eight of a row of many classes. */
+/* Of few vectors, as they are: two or four of a tile of rows, eight of a row of many classes. */
 typedef REAL FN(few_targets)[FN(SUMS)][FB_LANES];
 
 FB_INLINE REAL FN(target)(REAL given, REAL smoothing, REAL uniform)
