@@ -1,7 +1,7 @@
 """Rows of probabilities and labels that are smoothed: where their sums take another way than usual.
 
-Sums of target times (max - logit) are taken fast; a row in which that is not finite again, with care. The entry
-of a class of p > 1/2 is taken from what the others have.
+Sums of target times (max - logit) are taken fast, and again with care in a row where that is not finite.
+The entry of a class of p > 1/2 is taken from what the others have.
 """
 
 import dataclasses
