@@ -30,17 +30,18 @@ FB_INLINE void FN(across_max)(const REAL *x, int64_t apart, int64_t classes, int
 FB_INLINE void FN(across_four)(const REAL *x, int64_t apart, REAL *e, int64_t e_apart, int64_t start,
                                int64_t stop, int64_t step, FN(across_sums) * sums, double *sum, double *lost)
 {
-    REAL four[FB_LANES] FB_ALIGNED = {0}, max[FB_LANES] FB_ALIGNED;
+    REAL two[FB_LANES] FB_ALIGNED = {0}, max[FB_LANES] FB_ALIGNED;
     SIGNED_BITS ties[FB_LANES] FB_ALIGNED;
     memcpy(max, sums->max, sizeof max);
     memcpy(ties, sums->ties, sizeof ties);
     for (int64_t c = start; c < stop; c += step) {
         FN(fetch_vector)(x + (c + FB_FOUR * step) * apart);
         FN(fetch_vector)(e + (c + FB_FOUR * step) * e_apart);
-        FN(exp_add)(x + c * apart, max, e + c * e_apart, four, ties);
+        FN(exp_add)(x + c * apart, max, e + c * e_apart, two, ties);
+        if ((c - start) / step % 2 == 1 || c + step >= stop)
+            FN(exp_flush)(two, sum, lost);
     }
     memcpy(sums->ties, ties, sizeof ties);
-    FN(exp_flush)(four, sum, lost);
 }
 
 /* One step along a piece, of many classes. */
@@ -62,21 +63,11 @@ FB_INLINE void FN(begin_piece)(FN(across_sums) * sums)
     memset(sums->piece_lost, 0, sizeof sums->piece_lost);
 }
 
-/* The sum of a piece, added to that of the rows, as in exp_merge. */
+/* The sum of a piece, added to that of the rows. */
 FB_INLINE void FN(end_piece)(FN(across_sums) * sums)
 {
-    for (int k = 0; k < FB_LANES; k++) {
-        FB_ROLLED
-        for (int i = 0; i < FB_LANES; i++) {
-            const double value = sums->piece[k][i], total = sums->sum[k][i] + value;
-            if (sizeof(REAL) == sizeof(double)) {
-                const double part = total - sums->sum[k][i];
-                sums->lost[k][i] += sums->piece_lost[k][i] +
-                                    ((sums->sum[k][i] - (total - part)) + (value - part));
-            }
-            sums->sum[k][i] = total;
-        }
-    }
+    for (int k = 0; k < FB_LANES; k++)
+        FN(merge_lanes)(sums->piece[k], sums->piece_lost[k], sums->sum[k], sums->lost[k]);
 }
 
 /* Where exp(x - max) is kept, and how far apart its classes lie: all in one place, if nothing but the loss is wanted. */
@@ -143,11 +134,11 @@ FB_INLINE void FN(end_across)(const FN(group) * group, const fb_rows *rows, int6
     int64_t apart;
     REAL *e = FN(across_exp)(rows, start, NULL, &apart);
     if (rows->hess) /* before the place of e is taken */
-        FN(tile_hess)(count, e, apart, classes, group, 0, rows->scale, 0, (REAL *)rows->hess + start,
+        FN(tile_hess)(count, e, apart, classes, group, 0, rows->scale, FN(LABELS), (REAL *)rows->hess + start,
                       rows->apart.hess, ahead);
     if (rows->proba)
         FN(tile_proba)(count, e, apart, classes, group->inverse, (REAL *)rows->proba + start,
                        rows->apart.proba, ahead);
     if (rows->grad)
-        FN(tile_grad)(count, e, apart, classes, group, 0, ahead);
+        FN(tile_grad)(count, e, apart, classes, group, 0, FN(LABELS), ahead);
 }

@@ -4,31 +4,43 @@
  * a class of many rows at a time.
  *
  * Error, class labels, 2 to 2^18 classes, logits in +-20, shifted by 10^4 too: loss 3.26 ULP (float), 3.41 (double),
- * gradient and probabilities 3.02 and 3.77, Hessian 4.02 and 4.61. Soft rows: loss 3.01 and 4.50; gradient 6.26 and 6.89 ULP
- * of the larger of (sum - t) p and t (1 - p). docs/accuracy.md has the rows that reach these. */
+ * gradient and probabilities 3.02 and 3.77, Hessian 4.02 and 4.61. Soft rows: loss 3.34 and 4.50, gradient 4.41 and 5.37 ULP
+ * of the larger of (sum - t) p and t (1 - p). Smoothed labels: loss 2.53 and 3.12, gradient 2.34 and 3.75. docs/accuracy.md has the rows that reach these. */
 
 #define FB_LOG FB_JOIN(log_over_one, f64, FB_ISA)
+
+/* What a row's targets are: its label; that, smoothed, where all classes have the same weight; one of each class. */
+enum { FN(LABELS), FN(SMOOTH), FN(SOFT) };
 
 /* What rows come to. */
 typedef struct {
     int64_t label[FB_GROUP];
     REAL given[FB_GROUP],
         weight[FB_GROUP]; /* the row's weight; and that of its class in it; 0: it is left out */
-    REAL logit[FB_GROUP], max[FB_GROUP];    /* of the label; of all */
-    SIGNED_BITS ties[FB_GROUP];             /* how many classes reach max */
-    double rest[FB_GROUP];                  /* see rest_of */
-    double sum[FB_GROUP], lost[FB_GROUP];   /* of soft targets */
-    double dot[FB_GROUP];                   /* of soft targets and max - x */
-    REAL e_label[FB_GROUP];                 /* exp(logit - max) */
-    REAL factor[FB_GROUP], entry[FB_GROUP]; /* of the gradient of a label: what multiplies e; its own entry */
+    REAL logit[FB_GROUP], max[FB_GROUP]; /* of the label; of all */
+    SIGNED_BITS ties[FB_GROUP];          /* how many classes reach max */
+    double rest[FB_GROUP];               /* see rest_of */
+    double dot[FB_GROUP];                /* of soft targets and max - x */
+    double all[FB_GROUP],
+        below[FB_GROUP];    /* sums of soft targets: of all, and of classes that do not reach max */
+    REAL e_label[FB_GROUP]; /* exp(logit - max) */
+    /* Of the gradient: what multiplies e; the entry of the label or the maximum; what multiplies a target, or is added. */
+    REAL factor[FB_GROUP], entry[FB_GROUP], pull[FB_GROUP];
     REAL inverse[FB_GROUP], others[FB_GROUP]; /* 1 / (1 + rest), rest / (1 + rest) */
 } FN(group);
 
+FB_INLINE REAL *FN(row_of)(const void *rows, int64_t row, int64_t classes)
+{
+    return rows ? (REAL *)rows + row * classes : NULL;
+}
+
+#include "soft_rows.inc.h"
+
 /* Labels and whole weights. Returns the first row whose label is wrong, or -1. */
 FB_INLINE int64_t FN(read_labels)(FN(group) * group, const fb_rows *rows, int64_t start, int64_t count,
-                                  int soft)
+                                  int kind)
 {
-    const REAL *class_weight = soft ? NULL : rows->class_weight, *weights = rows->weight;
+    const REAL *class_weight = kind == FN(LABELS) ? rows->class_weight : NULL, *weights = rows->weight;
     const int64_t row = rows->apart.x ? 1 : rows->classes, class = rows->apart.x ? rows->apart.x : 1;
     const REAL *x = (const REAL *)rows->x + start * row;
     int64_t bad = -1;
@@ -54,7 +66,7 @@ FB_INLINE void FN(fill_up)(FN(group) * group, int64_t count, int64_t padded)
     for (int64_t i = count; i < padded; i++) {
         group->label[i] = 0;
         group->weight[i] = group->given[i] = group->logit[i] = group->max[i] = group->e_label[i] = 0;
-        group->rest[i] = group->sum[i] = group->lost[i] = group->dot[i] = 0;
+        group->rest[i] = group->dot[i] = group->all[i] = group->below[i] = 0;
         group->ties[i] = 1;
     }
 }
@@ -87,10 +99,16 @@ FB_INLINE double FN(over)(double number, FN(one_plus) total)
     return sizeof(REAL) == sizeof(float) ? quotient : fma(rest, total.inverse, quotient);
 }
 
-/* Losses; and for the gradient of a label a factor for the row, and the label's own entry: minus the sum of the others',
- * never p - 1. */
-FB_INLINE void FN(finish)(FN(group) * group, int64_t count, int soft, double scale, REAL *loss)
+/* The sum of the targets. */
+FB_INLINE double FN(sum_of_targets)(const FN(group) * group, int64_t i, int kind)
 {
+    return kind == FN(SOFT) ? group->all[i] : 1;
+}
+
+/* Losses; and for the gradient factors for the row, and the entry that is taken from sums: never p - 1. */
+FB_INLINE void FN(finish)(FN(group) * group, int64_t count, int kind, const fb_rows *rows, REAL *loss)
+{
+    const double uniform = rows->smoothing / (double)rows->classes, left = 1 - rows->smoothing;
     for (int64_t i = 0; i < count; i++) {
         const double max = group->max[i], logit = group->logit[i], rest = group->rest[i],
                      given = group->weight[i];
@@ -98,11 +116,25 @@ FB_INLINE void FN(finish)(FN(group) * group, int64_t count, int soft, double sca
         const double gap = logit == max ? 0 : max - logit;
         const double log = FB_LOG(total.sum, rest, total.lost, total.inverse);
         const double curve = rest == rest ? log : rest;
-        const double value = soft ? fma(group->sum[i] + group->lost[i], curve, group->dot[i]) : gap + curve;
-        const double e = group->e_label[i], others = e < 0 ? rest : 1 + (rest - e), weight = given * scale;
+        const double e = group->e_label[i], others = e < 0 ? rest : 1 + (rest - e),
+                     weight = given * rows->scale;
+        double value = gap + curve, factor = weight, minus_entry = others;
+        if (kind == FN(SMOOTH)) {
+            const double dot = group->dot[i] + FN(target_product)(left, group->logit[i], group->max[i]);
+            value = dot + curve;
+            minus_entry = fma(left + uniform, others, -fabs(e) * (rows->smoothing - uniform));
+            group->pull[i] = (REAL)(-uniform * weight);
+        }
+        if (kind == FN(SOFT)) {
+            const double sum = FN(sum_of_targets)(group, i, kind);
+            value = fma(sum, curve, group->dot[i]);
+            factor = sum * weight;
+            minus_entry = fma(sum - group->below[i], rest, -group->below[i]);
+            group->pull[i] = (REAL)-weight;
+        }
         loss[i] = given == 0 ? 0 : (REAL)(given * value + 0);
-        group->factor[i] = (REAL)FN(over)(weight, total);
-        group->entry[i] = given == 0 ? 0 : (REAL)(-FN(over)(others, total) * weight);
+        group->factor[i] = (REAL)FN(over)(factor, total);
+        group->entry[i] = given == 0 ? 0 : (REAL)(-FN(over)(minus_entry, total) * weight);
     }
 }
 
@@ -116,17 +148,11 @@ FB_INLINE void FN(shares)(FN(group) * group, int64_t count)
     }
 }
 
-FB_INLINE REAL *FN(row_of)(const void *rows, int64_t row, int64_t classes)
+FB_INLINE REAL FN(hess_factor)(const FN(group) * group, int64_t i, int kind, double scale)
 {
-    return rows ? (REAL *)rows + row * classes : NULL;
+    return (REAL)(FN(sum_of_targets)(group, i, kind) * (group->weight[i] * scale));
 }
 
-FB_INLINE REAL FN(hess_factor)(const FN(group) * group, int64_t i, int soft, double scale)
-{
-    return (REAL)((soft ? group->sum[i] + group->lost[i] : 1) * (group->weight[i] * scale));
-}
-
-#include "soft_rows.inc.h"
 #include "few_classes.inc.h"
 #include "across.inc.h"
 
@@ -148,19 +174,20 @@ FB_INLINE REAL *FN(row_exp)(const fb_rows *rows, int64_t row)
     return all ? FN(row_of)(all, row, rows->classes) : rows->scratch;
 }
 
-/* The softmax of rows, and before it the sums of soft targets. */
-FB_INLINE void FN(begin_rows)(FN(group) * group, const fb_rows *rows, int64_t start, int64_t count, int soft)
+/* The softmax of rows, and the sums of their targets: of each piece before it, which may take the place of the logits. */
+FB_INLINE void FN(begin_rows)(FN(group) * group, const fb_rows *rows, int64_t start, int64_t count, int kind)
 {
-    const int64_t classes = rows->classes;
+    const int64_t classes = rows->classes, padded = (count + FB_LANES - 1) & -FB_LANES;
     FN(exp_lanes) lanes[FB_GROUP] FB_ALIGNED;
-    memset(lanes, 0, (size_t)((count + FB_LANES - 1) & -FB_LANES) * sizeof *lanes);
+    FN(target_lanes) targets[FB_GROUP] FB_ALIGNED;
+    memset(lanes, 0, (size_t)padded * sizeof *lanes);
+    if (kind != FN(LABELS))
+        memset(targets, 0, (size_t)padded * sizeof *targets);
     for (int64_t i = 0; i < count; i++)
         group->max[i] = FN(row_max)(classes, FN(row_of)(rows->x, start + i, classes));
-    if (soft)
-        for (int64_t i = 0; i < count; i++)
-            FN(target_sums)(group, i, rows, start + i);
     for (int64_t i = 0; i < count; i++) {
         const REAL *x = FN(row_of)(rows->x, start + i, classes);
+        const REAL *t = FN(row_of)(rows->targets, start + i, classes);
         REAL *e = FN(row_exp)(rows, start + i);
         group->e_label[i] = 0;
         if (group->given[i] == 0 && !rows->proba)
@@ -168,18 +195,23 @@ FB_INLINE void FN(begin_rows)(FN(group) * group, const fb_rows *rows, int64_t st
         for (int64_t at = 0; at < classes; at += FB_PIECE) {
             const int64_t n = classes - at < FB_PIECE ? classes - at : FB_PIECE;
             FN(exp_lanes) piece;
-            FN(exp_piece)(n, x + at, group->max[i], e + at, &piece);
+            if (kind != FN(LABELS))
+                FN(target_piece)(group, i, rows, start + i, at, n, kind, &targets[i]);
+            FN(exp_piece)(n, x + at, group->max[i], e + at, kind == FN(SOFT) && t ? t + at : NULL, &piece);
             FN(exp_merge)(&piece, &lanes[i]);
         }
         group->e_label[i] = e[group->label[i]];
     }
-    for (int64_t i = 0; i < count; i += FB_LANES)
+    for (int64_t i = 0; i < padded; i += FB_LANES) {
         FN(exp_totals)(lanes + i, group->max + i, group->ties + i, group->rest + i);
+        if (kind != FN(LABELS))
+            FN(target_totals)(targets + i, kind, group->dot + i, group->all + i, group->below + i);
+    }
 }
 
 /* Probabilities, Hessian and gradient. */
 FB_INLINE void FN(end_rows)(const FN(group) * group, const fb_rows *rows, int64_t start, int64_t count,
-                            int soft)
+                            int kind)
 {
     const int64_t classes = rows->classes;
     for (int64_t i = 0; i < count; i++) {
@@ -189,7 +221,7 @@ FB_INLINE void FN(end_rows)(const FN(group) * group, const fb_rows *rows, int64_
         const REAL inverse = group->inverse[i], others = group->others[i];
         const int unique = group->ties[i] == 1;
         if (proba)
-            FN(scale_row)(classes, e, inverse, proba);
+            FN(scale_row)(classes, e, inverse, 0, 0, proba);
         if (!grad)
             continue;
         if (group->weight[i] == 0) {
@@ -199,14 +231,14 @@ FB_INLINE void FN(end_rows)(const FN(group) * group, const fb_rows *rows, int64_
             continue;
         }
         if (hess)
-            FN(hess_row)(classes, e, inverse, others, unique, FN(hess_factor)(group, i, soft, rows->scale),
+            FN(hess_row)(classes, e, inverse, others, unique, FN(hess_factor)(group, i, kind, rows->scale),
                          hess);
-        if (soft) {
+        if (kind == FN(SOFT)) {
             FN(target_grad)(group, i, rows, start + i, e, grad);
-        } else {
-            FN(scale_row)(classes, e, group->factor[i], grad);
-            grad[group->label[i]] = group->entry[i];
+            continue;
         }
+        FN(scale_row)(classes, e, group->factor[i], group->pull[i], kind == FN(SMOOTH), grad);
+        grad[group->label[i]] = group->entry[i];
     }
 }
 
@@ -214,7 +246,7 @@ FB_INLINE void FN(end_rows)(const FN(group) * group, const fb_rows *rows, int64_
 enum { FN(ALONG), FN(TILES), FN(ACROSS) };
 
 /* Groups of rows. Returns the first row whose label is wrong, or -1. */
-FB_INLINE int64_t FN(all_rows)(const fb_rows *rows, int way, int soft)
+FB_INLINE int64_t FN(all_rows)(const fb_rows *rows, int way, int kind)
 {
     FN(group) group FB_ALIGNED;
     REAL loss[FB_GROUP] FB_ALIGNED;
@@ -230,26 +262,26 @@ FB_INLINE int64_t FN(all_rows)(const fb_rows *rows, int way, int soft)
         const int64_t count = rows->rows - start < most ? rows->rows - start : most;
         const int64_t padded = (count + FB_LANES - 1) & -FB_LANES;
         FN(fill_up)(&group, count, padded);
-        const int64_t found = FN(read_labels)(&group, rows, start, count, soft);
+        const int64_t found = FN(read_labels)(&group, rows, start, count, kind);
         bad = bad < 0 ? found : bad;
         if (way == FN(TILES))
-            FN(begin_tiles)(&tiles, &group, rows, start, count, soft);
+            FN(begin_tiles)(&tiles, &group, rows, start, count, kind);
         else if (way == FN(ACROSS))
             FN(begin_across)(&group, rows, start, count);
         else
-            FN(begin_rows)(&group, rows, start, count, soft);
-        if (rows->class_weight && !soft)
+            FN(begin_rows)(&group, rows, start, count, kind);
+        if (rows->class_weight && kind == FN(LABELS))
             FN(keep_nan)(&group, count);
-        FN(finish)(&group, padded, soft, rows->scale, loss);
-        if (soft || rows->hess || rows->proba)
+        FN(finish)(&group, padded, kind, rows, loss);
+        if (rows->hess || rows->proba)
             FN(shares)(&group, padded);
         memcpy((REAL *)rows->loss + start, loss, (size_t)count * sizeof(REAL));
         if (way == FN(TILES))
-            FN(end_tiles)(&tiles, &group, rows, start, count, soft);
+            FN(end_tiles)(&tiles, &group, rows, start, count, kind);
         else if (way == FN(ACROSS))
             FN(end_across)(&group, rows, start, count);
         else
-            FN(end_rows)(&group, rows, start, count, soft);
+            FN(end_rows)(&group, rows, start, count, kind);
     }
     return bad;
 }
@@ -263,12 +295,12 @@ static double FN(piece_max)(int64_t n, const void *x)
 
 static void FN(piece_exp)(int64_t n, const void *x, double max, void *e, void *sums, int64_t piece)
 {
-    FN(exp_piece)(n, x, (REAL)max, e, (FN(exp_lanes) *)sums + piece);
+    FN(exp_piece)(n, x, (REAL)max, e, NULL, (FN(exp_lanes) *)sums + piece);
 }
 
 static void FN(piece_scale)(int64_t n, const void *e, double factor, void *out)
 {
-    FN(scale_row)(n, e, (REAL)factor, out);
+    FN(scale_row)(n, e, (REAL)factor, 0, 0, out);
 }
 
 static int64_t FN(end_pieces)(const fb_rows *rows, double max, const void *e, const void *sums,
@@ -281,13 +313,13 @@ static int64_t FN(end_pieces)(const fb_rows *rows, double max, const void *e, co
     for (int64_t i = 0; i < pieces; i++)
         FN(exp_merge)((const FN(exp_lanes) *)sums + i, lanes);
     FN(fill_up)(&group, 0, FB_LANES);
-    const int64_t bad = FN(read_labels)(&group, rows, 0, 1, 0);
+    const int64_t bad = FN(read_labels)(&group, rows, 0, 1, FN(LABELS));
     group.max[0] = (REAL)max;
     group.e_label[0] = ((const REAL *)e)[group.label[0]];
     FN(exp_totals)(lanes, group.max, group.ties, group.rest);
     if (rows->class_weight)
         FN(keep_nan)(&group, 1);
-    FN(finish)(&group, FB_LANES, 0, rows->scale, loss);
+    FN(finish)(&group, FB_LANES, FN(LABELS), rows, loss);
     FN(shares)(&group, FB_LANES);
     memcpy(rows->loss, loss, sizeof(REAL));
     *row = (fb_row){group.label[0], group.weight[0] == 0, group.factor[0], group.entry[0], group.inverse[0]};
@@ -296,39 +328,51 @@ static int64_t FN(end_pieces)(const fb_rows *rows, double max, const void *e, co
 
 static int64_t FN(few_labels)(const fb_rows *rows)
 {
-    return FN(all_rows)(rows, FN(TILES), 0);
+    return FN(all_rows)(rows, FN(TILES), FN(LABELS));
+}
+
+static int64_t FN(few_smooth)(const fb_rows *rows)
+{
+    return FN(all_rows)(rows, FN(TILES), FN(SMOOTH));
 }
 
 static int64_t FN(few_soft)(const fb_rows *rows)
 {
-    return FN(all_rows)(rows, FN(TILES), 1);
+    return FN(all_rows)(rows, FN(TILES), FN(SOFT));
 }
 
 static int64_t FN(many_labels)(const fb_rows *rows)
 {
-    return FN(all_rows)(rows, FN(ALONG), 0);
+    return FN(all_rows)(rows, FN(ALONG), FN(LABELS));
+}
+
+static int64_t FN(many_smooth)(const fb_rows *rows)
+{
+    return FN(all_rows)(rows, FN(ALONG), FN(SMOOTH));
 }
 
 static int64_t FN(many_soft)(const fb_rows *rows)
 {
-    return FN(all_rows)(rows, FN(ALONG), 1);
+    return FN(all_rows)(rows, FN(ALONG), FN(SOFT));
 }
 
 static int64_t FN(labels_across)(const fb_rows *rows)
 {
-    return FN(all_rows)(rows, FN(ACROSS), 0);
+    return FN(all_rows)(rows, FN(ACROSS), FN(LABELS));
 }
 
 static int64_t FN(cross_entropy)(const fb_rows *rows)
 {
+    const int smooth = rows->smoothing > 0, few = rows->classes <= FB_FEW_CLASSES;
     if (rows->classes == 0) /* then there are no rows either */
         return -1;
-    const int soft = !rows->labels || rows->smoothing > 0;
     if (rows->apart.x)
         return FN(labels_across)(rows);
-    if (rows->classes <= FB_FEW_CLASSES)
-        return soft ? FN(few_soft)(rows) : FN(few_labels)(rows);
-    return soft ? FN(many_soft)(rows) : FN(many_labels)(rows);
+    if (!rows->labels || (smooth && rows->class_weight))
+        return few ? FN(few_soft)(rows) : FN(many_soft)(rows);
+    if (smooth)
+        return few ? FN(few_smooth)(rows) : FN(many_smooth)(rows);
+    return few ? FN(few_labels)(rows) : FN(many_labels)(rows);
 }
 
 #undef FB_LOG

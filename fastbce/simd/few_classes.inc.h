@@ -65,6 +65,13 @@ FB_INLINE void FN(fetch_vector)(const REAL *vector)
         __builtin_prefetch(vector + i);
 }
 
+/* The same, but no further than to the second-level cache: for what would crowd the first (measured). */
+FB_INLINE void FN(fetch_vector_near)(const REAL *vector)
+{
+    for (size_t i = 0; i < FB_LANES; i += 64 / sizeof(REAL))
+        __builtin_prefetch(vector + i, 0, 2);
+}
+
 /* A tile to come; of very few classes this one: the CPU sees by itself what comes next. */
 FB_INLINE const REAL *FN(tile_ahead)(const void *rows, int64_t first, int64_t classes)
 {
@@ -90,27 +97,29 @@ FB_INLINE void FN(tile_softmax)(FN(vector) * e, int64_t classes, const REAL *max
                                 double *rest, const REAL *next_x, const REAL *next_grad)
 {
     double sum[FB_LANES] FB_ALIGNED, lost[FB_LANES] FB_ALIGNED;
-    REAL four[FB_LANES] FB_ALIGNED;
+    REAL two[FB_LANES] FB_ALIGNED;
     for (int i = 0; i < FB_LANES; i++) {
         sum[i] = lost[i] = 0;
         ties[i] = 0;
-        four[i] = 0;
+        two[i] = 0;
     }
-    for (int64_t start = 0; start < classes; start += FB_FOUR) {
-        const int64_t end = classes - start < FB_FOUR ? classes : start + FB_FOUR;
-        for (int64_t c = start; c < end; c++) {
-            FN(fetch_vector)(next_x + c * FB_LANES);
-            FN(fetch_vector)(next_grad + c * FB_LANES);
-            FN(exp_add)(e[c], max, e[c], four, ties);
+    for (int64_t c = 0; c < classes; c += 2) {
+        FN(fetch_vector)(next_x + c * FB_LANES);
+        FN(fetch_vector)(next_grad + c * FB_LANES);
+        FN(exp_add)(e[c], max, e[c], two, ties);
+        if (c + 1 < classes) {
+            FN(fetch_vector)(next_x + (c + 1) * FB_LANES);
+            FN(fetch_vector)(next_grad + (c + 1) * FB_LANES);
+            FN(exp_add)(e[c + 1], max, e[c + 1], two, ties);
         }
-        FN(exp_flush)(four, sum, lost);
+        FN(exp_flush)(two, sum, lost);
     }
     for (int i = 0; i < FB_LANES; i++)
         rest[i] = FN(rest_of)(sum[i], lost[i], max[i], ties[i]);
 }
 
 FB_INLINE void FN(begin_tiles)(FN(tiles) * tiles, FN(group) * group, const fb_rows *rows, int64_t start,
-                               int64_t count, int soft)
+                               int64_t count, int kind)
 {
     const int64_t classes = rows->classes;
     for (int64_t at = 0; at < count; at += FB_LANES) {
@@ -118,8 +127,12 @@ FB_INLINE void FN(begin_tiles)(FN(tiles) * tiles, FN(group) * group, const fb_ro
         FN(vector) *e = FN(tile_of)(tiles->e, at, classes);
         FN(turn_in)(FN(row_of)(rows->x, first, classes), n, classes, tiles->staged, e[0]);
         FN(tile_max)(e, classes, group->max + at);
-        if (soft)
+        if (kind == FN(SOFT))
             FN(tile_targets)(tiles, group, at, rows, first, n);
+        if (kind != FN(LABELS))
+            FN(tile_sums)(e, FN(tile_of)(tiles->t, at, classes), classes, kind, group, at,
+                          rows->smoothing / (double)classes,
+                          FN(tile_ahead)(rows->targets ? rows->targets : rows->x, first, classes));
         FN(tile_softmax)(e, classes, group->max + at, group->ties + at, group->rest + at,
                          FN(tile_ahead)(rows->x, first, classes),
                          FN(tile_ahead)(rows->grad ? rows->grad : rows->x, first, classes));
@@ -138,13 +151,13 @@ FB_INLINE void FN(fetch_class)(const REAL *from, int64_t n, int64_t apart, int64
 
 /* The diagonal of the Hessian, p (1 - p) factor. */
 FB_INLINE void FN(tile_hess)(int64_t n, const REAL *e, int64_t apart, int64_t classes,
-                             const FN(group) * group, int64_t at, double scale, int soft, REAL *hess,
+                             const FN(group) * group, int64_t at, double scale, int kind, REAL *hess,
                              int64_t hess_apart, int64_t ahead)
 {
     const REAL *inverse = group->inverse + at, *others = group->others + at, *weight = group->weight + at;
     REAL factor[FB_GROUP] FB_ALIGNED;
     for (int64_t i = 0; i < n; i++)
-        factor[i] = FN(hess_factor)(group, at + i, soft, scale);
+        factor[i] = FN(hess_factor)(group, at + i, kind, scale);
     for (int64_t c = 0; c < classes; c++, e += apart, hess += hess_apart) {
         FN(fetch_class)(hess, n, hess_apart, ahead);
         FB_INDEPENDENT
@@ -169,18 +182,18 @@ FB_INLINE void FN(tile_proba)(int64_t n, const REAL *e, int64_t apart, int64_t c
     }
 }
 
-/* The gradient of class labels, in the place of exp(x - max). */
+/* The gradient of class labels, smoothed or not, in the place of exp(x - max). */
 FB_INLINE void FN(tile_grad)(int64_t n, REAL *e, int64_t apart, int64_t classes, const FN(group) * group,
-                             int64_t at, int64_t ahead)
+                             int64_t at, int kind, int64_t ahead)
 {
-    const REAL *factor = group->factor + at, *weight = group->weight + at;
+    const REAL *factor = group->factor + at, *pull = group->pull + at, *weight = group->weight + at;
     REAL *line = e;
     for (int64_t c = 0; c < classes; c++, line += apart) {
         FN(fetch_class)(line, n, apart, ahead);
         FB_INDEPENDENT
         FB_ROLLED
         for (int64_t i = 0; i < n; i++) {
-            const REAL value = FABS(line[i]) * factor[i];
+            const REAL value = FN(scaled_exp)(line[i], factor[i], pull[i], kind == FN(SMOOTH));
             line[i] = weight[i] == 0 ? 0 : value;
         }
     }
@@ -189,7 +202,7 @@ FB_INLINE void FN(tile_grad)(int64_t n, REAL *e, int64_t apart, int64_t classes,
 }
 
 FB_INLINE void FN(end_tiles)(FN(tiles) * tiles, const FN(group) * group, const fb_rows *rows, int64_t start,
-                             int64_t count, int soft)
+                             int64_t count, int kind)
 {
     const int64_t classes = rows->classes;
     for (int64_t at = 0; at < count; at += FB_LANES) {
@@ -200,15 +213,15 @@ FB_INLINE void FN(end_tiles)(FN(tiles) * tiles, const FN(group) * group, const f
             FN(turn_out)(tiles->out, n, classes, tiles->staged, FN(row_of)(rows->proba, first, classes));
         }
         if (rows->hess) {
-            FN(tile_hess)(FB_LANES, e[0], FB_LANES, classes, group, at, rows->scale, soft, tiles->out,
+            FN(tile_hess)(FB_LANES, e[0], FB_LANES, classes, group, at, rows->scale, kind, tiles->out,
                           FB_LANES, 0);
             FN(turn_out)(tiles->out, n, classes, tiles->staged, FN(row_of)(rows->hess, first, classes));
         }
         if (rows->grad) {
-            if (soft)
-                FN(tile_target_grad)(e, FN(tile_of)(tiles->t, at, classes), classes, group, at, rows->scale);
+            if (kind == FN(SOFT))
+                FN(tile_target_grad)(e, FN(tile_of)(tiles->t, at, classes), classes, group, at);
             else
-                FN(tile_grad)(FB_LANES, e[0], FB_LANES, classes, group, at, 0);
+                FN(tile_grad)(FB_LANES, e[0], FB_LANES, classes, group, at, kind, 0);
             FN(turn_out)(e[0], n, classes, tiles->staged, FN(row_of)(rows->grad, first, classes));
         }
     }

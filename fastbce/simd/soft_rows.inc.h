@@ -1,4 +1,21 @@
-/* Rows of soft targets: probabilities, or labels that are smoothed; class weights are in them. */
+/* Targets that several classes have: rows of probabilities, or labels that are smoothed.
+ *
+ * With S the sum of a row's targets t, its loss is S log1p(rest) + sum t (max - x), its gradient S p - t. The latter is
+ * as exact as p (S - t) - t (1 - p), which cancels nothing, where p <= 1/2: then S p is no more than twice the larger
+ * term. Only a class that alone reaches the maximum may have more. Its entry is taken from the sum of all others' targets,
+ * and so these are added apart. */
+
+/* The sums over a row in progress, in lanes as in exp_lanes: of t (max - x), of all targets, and of those of classes
+ * that do not reach the maximum. Labels that are smoothed need only the first one, and of max - x: t is the same but for
+ * the label. */
+enum { FN(DOT), FN(ALL), FN(BELOW), FN(SUMS) };
+
+typedef struct {
+    double sum[FN(SUMS)][FB_LANES], lost[FN(SUMS)][FB_LANES];
+} FN(target_lanes);
+
+/* Of few vectors, as they are: two or four of a tile of rows, eight of a row of many classes. */
+typedef REAL FN(few_targets)[FN(SUMS)][FB_LANES];
 
 FB_INLINE REAL FN(target)(REAL given, REAL smoothing, REAL uniform)
 {
@@ -6,49 +23,72 @@ FB_INLINE REAL FN(target)(REAL given, REAL smoothing, REAL uniform)
 }
 
 /* t (max - x); of doubles by halves: the difference may overflow where the product does not. */
-FB_INLINE double FN(target_product)(REAL t, REAL x, REAL max)
+FB_INLINE double FN(target_product)(double t, REAL x, REAL max)
 {
-    const double product = sizeof(REAL) == sizeof(double) ? 2 * (double)t * (max * 0.5 - x * 0.5)
-                                                          : (double)t * ((double)max - (double)x);
+    const double product = sizeof(REAL) == sizeof(double) ? 2 * t * (max * 0.5 - x * 0.5)
+                                                          : t * ((double)max - (double)x);
     return t == 0 || x == max ? 0 : product;
 }
 
-/* One vector of targets, added to their sum and to that of t (max - x), which is what stands beside log1p(rest) in the
- * loss. */
-FB_INLINE void FN(target_add)(const REAL *t, const REAL *x, const REAL *max, double *sum, double *lost,
-                              double *dot, double *dot_lost)
+/* One vector more. */
+FB_INLINE void FN(target_add)(const REAL *t, const REAL *x, const REAL *max, int kind, FN(few_targets) few)
 {
     FB_ROLLED
     for (int i = 0; i < FB_LANES; i++) {
-        const double value = t[i], total = sum[i] + value, part = total - sum[i];
-        const double product = FN(target_product)(t[i], x[i], max[i]), dot_total = dot[i] + product;
-        lost[i] += (sum[i] - (total - part)) + (value - part);
-        sum[i] = total;
-        if (sizeof(REAL) == sizeof(double)) { /* for float, 29 bits to spare make up for the rounding */
-            const double dot_part = dot_total - dot[i];
-            dot_lost[i] += (dot[i] - (dot_total - dot_part)) + (product - dot_part);
+        const REAL difference = x[i] - max[i];
+        if (kind == FN(SMOOTH)) {
+            few[FN(DOT)][i] -= difference;
+        } else {
+            const int tie = x[i] == max[i];
+            few[FN(DOT)][i] = FMA(-t[i], difference, few[FN(DOT)][i]);
+            few[FN(ALL)][i] += t[i];
+            few[FN(BELOW)][i] += tie ? 0 : t[i];
         }
-        dot[i] = dot_total;
     }
 }
 
-/* grad = (sum p - t) factor, taken as p (sum - t) - t (1 - p), which cancels nothing. */
-FB_INLINE REAL FN(target_entry)(REAL e, REAL t, double sum, double lost, REAL inverse, REAL others,
-                                int unique, REAL factor)
+FB_INLINE void FN(target_flush)(FN(few_targets) few, int kind, FN(target_lanes) * lanes)
 {
-    const REAL p = FABS(e) * inverse;
-    const REAL other_targets = (REAL)((sum - (double)t) + lost);
-    return (p * other_targets - t * FN(not_p)(p, e, unique, others)) * factor;
+    for (int k = 0; k < (kind == FN(SMOOTH) ? 1 : FN(SUMS)); k++)
+        FN(exp_flush)(few[k], lanes->sum[k], lanes->lost[k]);
 }
 
-/* The targets of classes start .. start + n of a row, smoothing and class weights in them. */
-FB_INLINE void FN(target_piece)(const fb_rows *rows, int64_t row, int64_t label, int64_t start, int64_t n,
-                                REAL *t)
+/* Whether a difference was infinite, or too large, or its product was 0 times infinity. */
+FB_INLINE int FN(any_beyond)(const double *dot)
+{
+    int64_t beyond = 0;
+    FB_ROLLED
+    for (int i = 0; i < FB_LANES; i++)
+        beyond |= fabs(dot[i]) < INFINITY ? 0 : 1;
+    return beyond != 0;
+}
+
+/* The sum of t (max - x) of n classes that lie `apart`, where that matters: slow. t NULL: uniform is all of them. */
+static double FN(careful_dot)(int64_t n, const REAL *t, const REAL *x, int64_t apart, double uniform,
+                              REAL max)
+{
+    fb_sum total = {0, 0};
+    for (int64_t i = 0; i < n; i++)
+        fb_sum_add(&total, FN(target_product)(t ? t[i * apart] : uniform, x[i * apart], max));
+    return fb_sum_value(total);
+}
+
+/* Whether the targets are what was given, as they lie. */
+FB_INLINE int FN(targets_as_given)(const fb_rows *rows)
+{
+    return !rows->labels && rows->smoothing == 0 && !rows->class_weight;
+}
+
+/* The targets of classes start .. start + n of a row, smoothing and class weights in them; in t, if not as given. */
+FB_INLINE const REAL *FN(targets_of)(const fb_rows *rows, int64_t row, int64_t label, int64_t start,
+                                     int64_t n, REAL *t)
 {
     const REAL smoothing = (REAL)rows->smoothing, uniform = (REAL)(rows->smoothing / (double)rows->classes);
     const REAL *weight = rows->class_weight;
     const REAL *given = rows->labels ? NULL : (const REAL *)rows->targets + row * rows->classes + start;
 
+    if (FN(targets_as_given)(rows))
+        return given;
     for (int64_t i = 0; i < n; i++)
         t[i] = FN(target)(given ? given[i] : 0, smoothing, uniform);
     if (rows->labels && label >= start && label < start + n)
@@ -56,60 +96,105 @@ FB_INLINE void FN(target_piece)(const fb_rows *rows, int64_t row, int64_t label,
     if (weight)
         for (int64_t i = 0; i < n; i++)
             t[i] *= weight[start + i];
+    return t;
 }
 
-/* The sums over the row. */
-FB_INLINE void FN(target_sums)(FN(group) * group, int64_t i, const fb_rows *rows, int64_t row)
+/* A block of a row, added to its sums. */
+FB_INLINE void FN(target_block)(int64_t n, const REAL *t, const REAL *x, REAL max_, int kind, double uniform,
+                                FN(target_lanes) * row)
+{
+    const int64_t whole = n & -FB_LANES;
+    FN(target_lanes) lanes FB_ALIGNED;
+    FN(few_targets) few FB_ALIGNED;
+    REAL max[FB_LANES] FB_ALIGNED, last[FB_LANES] FB_ALIGNED, last_t[FB_LANES] FB_ALIGNED;
+
+    memset(&lanes, 0, sizeof lanes);
+    memset(few, 0, sizeof few);
+    for (int i = 0; i < FB_LANES; i++)
+        max[i] = max_;
+    for (int64_t start = 0; start < whole; start += FB_EIGHT * FB_LANES) {
+        const int64_t end = whole - start < FB_EIGHT * FB_LANES ? whole : start + FB_EIGHT * FB_LANES;
+        for (int64_t i = start; i < end; i += FB_LANES)
+            FN(target_add)(t + i, x + i, max, kind, few);
+        FN(target_flush)(few, kind, &lanes);
+    }
+    if (whole < n) { /* one more vector, filled up with what adds nothing */
+        FN(read_tail)(n - whole, x + whole, max_, last);
+        if (kind == FN(SOFT))
+            FN(read_tail)(n - whole, t + whole, 0, last_t);
+        FN(target_add)(last_t, last, max, kind, few);
+        FN(target_flush)(few, kind, &lanes);
+    }
+    if (kind == FN(SMOOTH))
+        for (int i = 0; i < FB_LANES; i++) {
+            lanes.sum[FN(DOT)][i] *= uniform;
+            lanes.lost[FN(DOT)][i] *= uniform;
+        }
+    if (FN(any_beyond)(lanes.sum[FN(DOT)])) {
+        memset(lanes.sum[FN(DOT)], 0, sizeof lanes.sum[FN(DOT)]);
+        memset(lanes.lost[FN(DOT)], 0, sizeof lanes.lost[FN(DOT)]);
+        lanes.sum[FN(DOT)][0] = FN(careful_dot)(n, kind == FN(SOFT) ? t : NULL, x, 1, uniform, max_);
+    }
+    for (int k = 0; k < (kind == FN(SMOOTH) ? 1 : FN(SUMS)); k++)
+        FN(merge_lanes)(lanes.sum[k], lanes.lost[k], row->sum[k], row->lost[k]);
+}
+
+/* A piece of a row. */
+FB_INLINE void FN(target_piece)(const FN(group) * group, int64_t i, const fb_rows *rows, int64_t row,
+                                int64_t at, int64_t n, int kind, FN(target_lanes) * lanes)
 {
     const REAL *x = FN(row_of)(rows->x, row, rows->classes);
-    fb_lanes t_lanes = {{0}, {0}}, dot_lanes = {{0}, {0}};
-    double sum[FB_LANES] FB_ALIGNED, lost[FB_LANES] FB_ALIGNED;
-    double dot[FB_LANES] FB_ALIGNED, dot_lost[FB_LANES] FB_ALIGNED;
-    REAL t[FB_BLOCK] FB_ALIGNED, max[FB_LANES] FB_ALIGNED, last[FB_LANES] FB_ALIGNED;
+    const double uniform = rows->smoothing / (double)rows->classes;
+    REAL t[FB_BLOCK] FB_ALIGNED;
+    const int64_t step = kind == FN(SMOOTH) || FN(targets_as_given)(rows) ? FB_PIECE : FB_BLOCK;
+    for (int64_t start = at; start < at + n; start += step) {
+        const int64_t size = at + n - start < step ? at + n - start : step;
+        const REAL *targets = kind == FN(SOFT) ? FN(targets_of)(rows, row, group->label[i], start, size, t)
+                                               : NULL;
+        FN(target_block)(size, targets, x + start, group->max[i], kind, uniform, lanes);
+    }
+}
 
-    for (int k = 0; k < FB_LANES; k++) {
-        sum[k] = lost[k] = dot[k] = dot_lost[k] = 0;
-        max[k] = group->max[i];
+/* The sums of FB_LANES rows from the lanes of each. */
+static void FN(target_totals)(const FN(target_lanes) * lanes, int kind, double *dot, double *all,
+                              double *below)
+{
+    double *totals[FN(SUMS)] = {dot, all, below};
+    double sum[FB_LANES][FB_LANES] FB_ALIGNED, lost[FB_LANES][FB_LANES] FB_ALIGNED;
+    for (int k = 0; k < (kind == FN(SMOOTH) ? 1 : FN(SUMS)); k++) {
+        FN(turn_lanes)(lanes->sum[k], lanes->lost[k], sizeof *lanes / sizeof(double), sum, lost);
+        FN(fold_lanes)(sum, lost);
+        for (int i = 0; i < FB_LANES; i++)
+            totals[k][i] = FN(rounded)(sum[0][i], lost[0][i]);
     }
-    for (int64_t start = 0; start < rows->classes; start += FB_BLOCK) {
-        const int64_t n = rows->classes - start < FB_BLOCK ? rows->classes - start : FB_BLOCK;
-        const int64_t whole = n & -FB_LANES;
-        FN(target_piece)(rows, row, group->label[i], start, n, t);
-        for (int64_t k = 0; k < whole; k += FB_LANES)
-            FN(target_add)(t + k, x + start + k, max, sum, lost, dot, dot_lost);
-        if (whole < n) {
-            FN(read_tail)(n - whole, x + start + whole, 0, last);
-            for (int64_t k = n; k < whole + FB_LANES; k++)
-                t[k] = 0;
-            FN(target_add)(t + whole, last, max, sum, lost, dot, dot_lost);
-        }
-    }
-    memcpy(t_lanes.sum, sum, sizeof sum);
-    memcpy(t_lanes.lost, lost, sizeof lost);
-    memcpy(dot_lanes.sum, dot, sizeof dot);
-    memcpy(dot_lanes.lost, dot_lost, sizeof dot_lost);
-    const fb_sum total = fb_sum_lanes(&t_lanes);
-    group->sum[i] = total.sum;
-    group->lost[i] = isfinite(total.sum) ? total.lost : 0;
-    group->dot[i] = fb_sum_value(fb_sum_lanes(&dot_lanes));
+}
+
+/* What e is less than at a class of p > 1/2, and nowhere else. */
+FB_INLINE REAL FN(e_top)(double rest)
+{
+    return rest < 1 ? 0 : -2;
+}
+
+/* The gradient of one class. */
+FB_INLINE REAL FN(target_entry)(REAL e, REAL t, REAL factor, REAL pull, REAL e_top, REAL entry)
+{
+    const REAL value = FMA(FABS(e), factor, t * pull);
+    return e < e_top ? entry : value;
 }
 
 /* e and grad may be one. */
 FB_INLINE void FN(target_grad)(const FN(group) * group, int64_t i, const fb_rows *rows, int64_t row,
                                const REAL *e, REAL *grad)
 {
-    const double sum = group->sum[i], lost = group->lost[i];
-    const REAL inverse = group->inverse[i], others = group->others[i];
-    const REAL factor = (REAL)(group->weight[i] * rows->scale);
-    const int unique = group->ties[i] == 1;
-    REAL t[FB_BLOCK] FB_ALIGNED;
+    const REAL factor = group->factor[i], pull = group->pull[i], entry = group->entry[i];
+    const REAL e_top = FN(e_top)(group->rest[i]);
+    REAL buffer[FB_BLOCK] FB_ALIGNED;
 
     for (int64_t start = 0; start < rows->classes; start += FB_BLOCK) {
         const int64_t n = rows->classes - start < FB_BLOCK ? rows->classes - start : FB_BLOCK;
-        FN(target_piece)(rows, row, group->label[i], start, n, t);
+        const REAL *t = FN(targets_of)(rows, row, group->label[i], start, n, buffer);
         FB_INDEPENDENT
         for (int64_t k = 0; k < n; k++)
-            grad[start + k] = FN(target_entry)(e[start + k], t[k], sum, lost, inverse, others, unique,
-                                               factor);
+            grad[start + k] = FN(target_entry)(e[start + k], t[k], factor, pull, e_top, entry);
     }
 }

@@ -76,15 +76,16 @@ FB_INLINE REAL FN(exp_difference)(REAL x, REAL max)
     return difference < (REAL)EXP_CUT ? 0 : FMA(beside_1, scale, scale);
 }
 
-/* A sum of exponentials in progress, lane by lane. Four at most are added as they are, which costs less than half an ULP
- * of the sum; sums of four are added in float64, for float64 with what rounding took. */
+/* A sum of exponentials in progress, lane by lane. Two at most are added as they are, which costs half an ULP of the sum;
+ * sums of two are added in float64, for float64 with what rounding took. (Of four, three roundings may come together, and
+ * where log1p(sum) is just below a power of two and sum above it, each counts twice.) */
 typedef struct {
     double sum[FB_LANES], lost[FB_LANES];
     SIGNED_BITS ties[FB_LANES]; /* how many reached the maximum */
 } FN(exp_lanes);
 
 /* e = exp(x - max), and -1 where x is max: a class of its own, which the sum leaves out. e may be x. */
-FB_INLINE void FN(exp_add)(const REAL *x, const REAL *max, REAL *e, REAL *four, SIGNED_BITS *ties)
+FB_INLINE void FN(exp_add)(const REAL *x, const REAL *max, REAL *e, REAL *two, SIGNED_BITS *ties)
 {
     FB_INDEPENDENT
     FB_ROLLED
@@ -92,53 +93,69 @@ FB_INLINE void FN(exp_add)(const REAL *x, const REAL *max, REAL *e, REAL *four, 
         const int tie = x[i] == max[i];
         const REAL value = FN(exp_difference)(x[i], max[i]);
         ties[i] += tie;
-        four[i] += tie ? 0 : value;
+        two[i] += tie ? 0 : value;
         e[i] = tie ? -1 : value;
     }
 }
 
-FB_INLINE void FN(exp_flush)(REAL *four, double *sum, double *lost)
+FB_INLINE void FN(exp_flush)(REAL *two, double *sum, double *lost)
 {
     FB_ROLLED
     for (int i = 0; i < FB_LANES; i++) {
-        const double value = four[i], total = sum[i] + value;
+        const double value = two[i], total = sum[i] + value;
         if (sizeof(REAL) == sizeof(double)) { /* for float, 29 bits to spare make up for the rounding */
             const double part = total - sum[i];
             lost[i] += (sum[i] - (total - part)) + (value - part);
         }
         sum[i] = total;
-        four[i] = 0;
+        two[i] = 0;
     }
 }
 
-/* e = exp(x - max) for a piece of a row, and its sum. e may be x. */
-FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, REAL max_, REAL *e, FN(exp_lanes) * lanes)
+/* What comes later is asked for. Of three arrays it is too much for the first-level cache: to the second (measured). */
+FB_INLINE void FN(fetch_ahead)(const REAL *x, const REAL *e, const REAL *targets)
+{
+    if (targets) {
+        __builtin_prefetch(x, 0, 2);
+        __builtin_prefetch(e, 1, 2);
+        __builtin_prefetch(targets, 0, 2);
+    } else {
+        __builtin_prefetch(x);
+        __builtin_prefetch(e, 1);
+    }
+}
+
+/* e = exp(x - max) for a piece of a row, and its sum. e may be x. targets: of that piece, or NULL. */
+FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, REAL max_, REAL *e, const REAL *targets,
+                             FN(exp_lanes) * lanes)
 {
     const int64_t whole = n & -FB_LANES;
     double sum[FB_LANES] FB_ALIGNED, lost[FB_LANES] FB_ALIGNED;
     SIGNED_BITS ties[FB_LANES] FB_ALIGNED;
-    REAL max[FB_LANES] FB_ALIGNED, four[FB_LANES] FB_ALIGNED, last[FB_LANES] FB_ALIGNED;
+    REAL max[FB_LANES] FB_ALIGNED, two[FB_LANES] FB_ALIGNED, last[FB_LANES] FB_ALIGNED;
 
     for (int i = 0; i < FB_LANES; i++) {
         max[i] = max_;
-        four[i] = 0;
+        two[i] = 0;
     }
     memset(sum, 0, sizeof sum);
     memset(lost, 0, sizeof lost);
     memset(ties, 0, sizeof ties);
-    for (int64_t start = 0; start < whole; start += FB_FOUR * FB_LANES) {
-        const int64_t end = whole - start < FB_FOUR * FB_LANES ? whole : start + FB_FOUR * FB_LANES;
-        for (int64_t i = start; i < end; i += FB_LANES) {
-            __builtin_prefetch(x + i + FB_AHEAD);
-            __builtin_prefetch(e + i + FB_AHEAD, 1);
-            FN(exp_add)(x + i, max, e + i, four, ties);
+    for (int64_t i = 0; i < whole; i += 2 * FB_LANES) {
+        FN(fetch_ahead)(x + i + FB_AHEAD, e + i + FB_AHEAD, targets ? targets + i + FB_AHEAD : NULL);
+        FN(exp_add)(x + i, max, e + i, two, ties);
+        const int64_t next = i + FB_LANES;
+        if (next < whole) {
+            FN(fetch_ahead)(x + next + FB_AHEAD, e + next + FB_AHEAD,
+                            targets ? targets + next + FB_AHEAD : NULL);
+            FN(exp_add)(x + next, max, e + next, two, ties);
         }
-        FN(exp_flush)(four, sum, lost);
+        FN(exp_flush)(two, sum, lost);
     }
     if (whole < n) { /* one more vector, filled up with what adds nothing */
         FN(read_tail)(n - whole, x + whole, (REAL)-INFINITY, last);
-        FN(exp_add)(last, max, last, four, ties);
-        FN(exp_flush)(four, sum, lost);
+        FN(exp_add)(last, max, last, two, ties);
+        FN(exp_flush)(two, sum, lost);
         FN(write_tail)(n - whole, last, e + whole);
     }
     memcpy(lanes->sum, sum, sizeof sum);
@@ -146,18 +163,32 @@ FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, REAL max_, REAL *e, FN(ex
     memcpy(lanes->ties, ties, sizeof ties);
 }
 
+/* FB_LANES sums, added to as many. */
+FB_INLINE void FN(merge_lanes)(const double *from, const double *from_lost, double *sum, double *lost)
+{
+    FB_ROLLED
+    for (int i = 0; i < FB_LANES; i++) {
+        const double value = from[i], total = sum[i] + value;
+        if (sizeof(REAL) == sizeof(double)) {
+            const double part = total - sum[i];
+            lost[i] += from_lost[i] + ((sum[i] - (total - part)) + (value - part));
+        }
+        sum[i] = total;
+    }
+}
+
 /* The sum of a piece, added to that of its row. */
 FB_INLINE void FN(exp_merge)(const FN(exp_lanes) * piece, FN(exp_lanes) * lanes)
 {
-    for (int i = 0; i < FB_LANES; i++) {
-        const double value = piece->sum[i], sum = lanes->sum[i] + value;
-        if (sizeof(REAL) == sizeof(double)) {
-            const double part = sum - lanes->sum[i];
-            lanes->lost[i] += piece->lost[i] + ((lanes->sum[i] - (sum - part)) + (value - part));
-        }
-        lanes->sum[i] = sum;
+    FN(merge_lanes)(piece->sum, piece->lost, lanes->sum, lanes->lost);
+    for (int i = 0; i < FB_LANES; i++)
         lanes->ties[i] += piece->ties[i];
-    }
+}
+
+/* A sum, rounded once. An infinite term is the sum; what it lost is NaN. */
+FB_INLINE double FN(rounded)(double sum, double lost)
+{
+    return fabs(sum) < INFINITY ? sum + lost : sum;
 }
 
 /* The sum over all classes but one that reaches max. No limit exists where all are -inf, or where two are inf. (What
@@ -165,40 +196,41 @@ FB_INLINE void FN(exp_merge)(const FN(exp_lanes) * piece, FN(exp_lanes) * lanes)
 FB_INLINE double FN(rest_of)(double sum, double lost, REAL max, SIGNED_BITS ties)
 {
     const int no_limit = ties == 0 || max == (REAL)-INFINITY || (max == (REAL)INFINITY && ties > 1);
-    const double whole = fabs(sum) < INFINITY ? sum + lost : sum;
-    return no_limit ? (double)NAN : whole + (double)(ties - 1);
+    return no_limit ? (double)NAN : FN(rounded)(sum, lost) + (double)(ties - 1);
 }
 
-/* The sum of each of FB_LANES rows: sum[k][i] is lane k of row i. In pairs: 8 sums of two, then 4, 2 and 1. */
+/* sum[0][i] = the sum of row i, of FB_LANES rows: sum[k][i] is its lane k. In pairs: 8 sums of two, then 4, 2 and 1. */
+FB_INLINE void FN(fold_lanes)(double (*sum)[FB_LANES], double (*lost)[FB_LANES])
+{
+    for (int half = FB_LANES / 2; half > 0; half /= 2)
+        for (int lane = 0; lane < half; lane++)
+            FN(merge_lanes)(sum[lane + half], lost[lane + half], sum[lane], lost[lane]);
+}
+
 FB_INLINE void FN(lane_totals)(double (*sum)[FB_LANES], double (*lost)[FB_LANES], const REAL *max,
                                const SIGNED_BITS *ties, double *rest)
 {
-    for (int half = FB_LANES / 2; half > 0; half /= 2)
-        for (int lane = 0; lane < half; lane++) {
-            FB_ROLLED
-            for (int i = 0; i < FB_LANES; i++) {
-                const double value = sum[lane + half][i], total = sum[lane][i] + value;
-                if (sizeof(REAL) == sizeof(double)) {
-                    const double part = total - sum[lane][i];
-                    lost[lane][i] += lost[lane + half][i] +
-                                     ((sum[lane][i] - (total - part)) + (value - part));
-                }
-                sum[lane][i] = total;
-            }
-        }
+    FN(fold_lanes)(sum, lost);
     for (int i = 0; i < FB_LANES; i++)
         rest[i] = FN(rest_of)(sum[0][i], lost[0][i], max[i], ties[i]);
 }
 
-/* The same from the lanes of each row. */
+/* The lanes of FB_LANES rows, stride from each to the next, as fold_lanes takes them. */
+FB_INLINE void FN(turn_lanes)(const double *from_sum, const double *from_lost, int64_t stride,
+                              double (*sum)[FB_LANES], double (*lost)[FB_LANES])
+{
+    FB_TRANSPOSE(FB_LANES, FB_LANES, from_sum, stride, sum[0], FB_LANES, FB_NEITHER);
+    if (sizeof(REAL) == sizeof(double))
+        FB_TRANSPOSE(FB_LANES, FB_LANES, from_lost, stride, lost[0], FB_LANES, FB_NEITHER);
+    else
+        memset(lost, 0, FB_LANES * sizeof *lost);
+}
+
+/* The sums of exponentials from the lanes of each row. */
 static void FN(exp_totals)(const FN(exp_lanes) * lanes, const REAL *max, SIGNED_BITS *ties, double *rest)
 {
     double sum[FB_LANES][FB_LANES] FB_ALIGNED, lost[FB_LANES][FB_LANES] FB_ALIGNED;
-    const int64_t stride = sizeof *lanes / sizeof(double);
-    memset(lost, 0, sizeof lost);
-    FB_TRANSPOSE(FB_LANES, FB_LANES, lanes->sum, stride, sum[0], FB_LANES, FB_NEITHER);
-    if (sizeof(REAL) == sizeof(double))
-        FB_TRANSPOSE(FB_LANES, FB_LANES, lanes->lost, stride, lost[0], FB_LANES, FB_NEITHER);
+    FN(turn_lanes)(lanes->sum, lanes->lost, sizeof *lanes / sizeof(double), sum, lost);
     for (int i = 0; i < FB_LANES; i++) {
         SIGNED_BITS count = 0;
         FB_ROLLED
@@ -215,17 +247,22 @@ FB_INLINE REAL FN(not_p)(REAL p, REAL e, int unique, REAL others)
     return unique && e < 0 ? others : 1 - p;
 }
 
-/* out = |e| factor; out may be e */
-FB_INLINE void FN(scale_row)(int64_t n, const REAL *e, REAL factor, REAL *out)
+FB_INLINE REAL FN(scaled_exp)(REAL e, REAL factor, REAL offset, int has_offset)
+{
+    return has_offset ? FMA(FABS(e), factor, offset) : FABS(e) * factor;
+}
+
+/* out = |e| factor, + offset if there is one; out may be e */
+FB_INLINE void FN(scale_row)(int64_t n, const REAL *e, REAL factor, REAL offset, int has_offset, REAL *out)
 {
     const int64_t whole = n & -FB_LANES;
     REAL last[FB_LANES] FB_ALIGNED;
     FB_INDEPENDENT
     for (int64_t i = 0; i < whole; i++)
-        out[i] = FABS(e[i]) * factor;
+        out[i] = FN(scaled_exp)(e[i], factor, offset, has_offset);
     FN(read_tail)(n - whole, e + whole, 0, last);
     for (int i = 0; i < FB_LANES; i++)
-        last[i] = FABS(last[i]) * factor;
+        last[i] = FN(scaled_exp)(last[i], factor, offset, has_offset);
     FN(write_tail)(n - whole, last, out + whole);
 }
 
