@@ -91,6 +91,7 @@ def main():
             remez(exp_tail, lambda r: r**2 / exp(r) + tiny**2, -half_ln2, half_ln2, 4 if single else 9),
             single,
         )
+
         def relative(w):
             return w / (1 + w * log_tail(w)) + tiny**2
 
