@@ -55,11 +55,11 @@ FB_INLINE REAL FN(lack)(REAL p, int positive, FN(scaled) z, int ordinary)
     return positive ? 1 - z.m : FMA(p, power, 1 - power);
 }
 
-/* number / z, where that is normal, rounded once more by its last multiplication; lack is that of z. */
+/* number / z, where that is normal: by m, where one step corrects what rounding took, then by a power of two. lack is that of
+ * z. The difference in the remainder is exact: rounded lies between number / 2 and number * 2. */
 FB_INLINE REAL FN(over_likelihood)(REAL number, REAL lack, FN(scaled) z)
 {
-    const REAL rounded = number *
-                         z.inverse; /* between number / 2 and number * 2: their difference is exact */
+    const REAL rounded = number * z.inverse;
     const REAL remainder = FMA(rounded, lack, number - rounded);
     return FMA(remainder, z.inverse, rounded) * FN(power)(z);
 }
