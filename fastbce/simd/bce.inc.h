@@ -11,8 +11,8 @@ FB_INLINE REAL FN(against)(REAL x, REAL a, REAL b)
 /* loss = (a + b) log1p(t) + c |x|, t = exp(-|x|), c = against(x). The sum keeps what its rounding loses, so only the last
  * operation rounds. ordinary: |x| is no more than 42.
  *
- * Error, a hard target: 0.946 ULP at x = 0.470631391, y = 1 (float), 0.965 at x = 0.4648084344056095, y = 1 (double). A soft
- * one: 1.97 at x = 7.9388137, y = 0.4969236 (float). */
+ * Error, a hard target: 0.906 ULP at x = 4.470031, y = 1 (float), 0.986 at x = -9.34700909858625, y = 0 (double). A soft
+ * one: 1.98 at x = 31.36201143347704, y = 0.490146512399566 (double). */
 FB_INLINE REAL FN(bce_logits_loss)(REAL x, REAL c, FN(pair) log1p_t, REAL a_plus_b, int weighted,
                                    int ordinary)
 {
@@ -29,8 +29,8 @@ FB_INLINE REAL FN(bce_logits_loss)(REAL x, REAL c, FN(pair) log1p_t, REAL a_plus
 
 /* d/dx = sign(x) (c - (a + b) u), u = t / (1 + t) the sigmoid of -|x|, rounded.
  *
- * Error, a hard target: 0.868 ULP at x = 87.6829529 (float), 0.83 at x = 708.7313164109628 (double), y = 1. A soft one: 1.81
- * ULP of the larger term at x = 1.7201921715639121, y = 0.494416041 (double). */
+ * Error, a hard target: 0.929 ULP at x = 5.8916016, y = 1 (float), 0.997 at x = -9.347168830186778, y = 0 (double). A soft
+ * one: 1.96 ULP of the larger term at x = -1.0130638815437503, y = 0.06544851513679413 (double). */
 FB_INLINE REAL FN(bce_logits_grad)(REAL x, REAL c, REAL u, REAL a_plus_b, int weighted)
 {
     const BITS sign = FN(to_bits)(x) & (BITS)1 << (sizeof(BITS) * 8 - 1);
@@ -112,7 +112,8 @@ FB_INLINE FN(loss_grad) FN(bce_probs_hard)(REAL p, int positive, REAL c, FN(scal
 }
 
 /* loss = -(a max(log1p(-p), -100) + b max(log p, -100)); limits: 1 for torch's two limits, 0 for clipped p.
- * Error, a soft target: 1.52 ULP at p = 0.7066818095769758, y = 0.999999999 (double); a hard one: that of log_near. */
+ * Error, a soft target: 1.53 ULP at p = 0.706681809501859, y = 0.9999999999982466 (double); a hard one: 0.941 at
+ * p = 0.2931969 (float), 0.969 at p = 0.29641626644241886 (double), y = 0. */
 FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, REAL a_low, FN(scaled) scaled_p,
                                   FN(scaled) scaled_q, int limits, int ordinary)
 {

@@ -3,9 +3,10 @@
  * Between these, rows of many classes are worked on one by one, along the row; rows of few classes in few_classes.inc.h,
  * a class of many rows at a time.
  *
- * Error, class labels, 2 to 2^18 classes, logits in +-20, shifted by 10^4 too: loss 3.26 ULP (float), 3.41 (double),
- * gradient and probabilities 3.02 and 3.77, Hessian 4.02 and 4.61. Soft rows: loss 3.34 and 4.50, gradient 4.41 and 5.37 ULP
- * of the larger of (sum - t) p and t (1 - p). Smoothed labels: loss 2.53 and 3.12, gradient 2.34 and 3.75. docs/accuracy.md has the rows that reach these. */
+ * Error, class labels, 2 to 2^18 classes, logits in +-20, shifted by 10^4 too: loss 2.31 ULP (float), 3.36 (double),
+ * gradient and probabilities 2.74 and 3.34, Hessian 3.68 and 4.23. Soft rows: loss 2.79 and 4.11, gradient 4.18 and 6.03 ULP
+ * of the larger of (sum - t) p and t (1 - p). Smoothed labels: loss 2.54 and 2.96, gradient 2.28 and 3.20. docs/accuracy.md has
+ * the rows that reach these. */
 
 #define FB_LOG FB_JOIN(log_over_one, f64, FB_ISA)
 
