@@ -11,8 +11,8 @@ FB_INLINE REAL FN(against)(REAL x, REAL a, REAL b)
 /* loss = (a + b) log1p(t) + c |x|, t = exp(-|x|), c = against(x). The sum keeps what its rounding loses, so only the last
  * operation rounds. ordinary: |x| is no more than 42.
  *
- * Error, a hard target: 0.906 ULP at x = 4.470031, y = 1 (float), 0.986 at x = -9.34700909858625, y = 0 (double). A soft
- * one: 1.98 at x = 31.36201143347704, y = 0.490146512399566 (double). */
+ * Error, a hard target: 0.906 ULP at x = 4.470031, y = 1 (float), 0.879 at x = 7.519096668559545e-08, y = 0 (double). A soft
+ * one: 1.98 at x = 31.36170617096, y = 0.4901465 (double). */
 FB_INLINE REAL FN(bce_logits_loss)(REAL x, REAL c, FN(pair) log1p_t, REAL a_plus_b, int weighted,
                                    int ordinary)
 {
@@ -29,8 +29,8 @@ FB_INLINE REAL FN(bce_logits_loss)(REAL x, REAL c, FN(pair) log1p_t, REAL a_plus
 
 /* d/dx = sign(x) (c - (a + b) u), u = t / (1 + t) the sigmoid of -|x|, rounded.
  *
- * Error, a hard target: 0.929 ULP at x = 5.8916016, y = 1 (float), 0.997 at x = -9.347168830186778, y = 0 (double). A soft
- * one: 1.96 ULP of the larger term at x = -1.0130638815437503, y = 0.06544851513679413 (double). */
+ * Error, a hard target: 0.929 ULP at x = 5.8916016, y = 1 (float), 0.818 at x = -1.0252679656041943, y = 1 (double). A soft
+ * one: 1.86 ULP of the larger term at x = 1.7091764, y = 0.4201682 (float). */
 FB_INLINE REAL FN(bce_logits_grad)(REAL x, REAL c, REAL u, REAL a_plus_b, int weighted)
 {
     const BITS sign = FN(to_bits)(x) & (BITS)1 << (sizeof(BITS) * 8 - 1);

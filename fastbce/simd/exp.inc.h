@@ -3,8 +3,8 @@
  * Method: x = k ln 2 + r with |r| <= ln(2)/2, so exp(x) = 2^k (1 + r + r^2 q(r)). k ln 2 is subtracted with an fma and
  * leaves r exact; what is left of ln 2 is added to r, and to the sum of the rest, in which r is exact.
  * Domain: all x <= 0, -inf and NaN included. Subnormal results are rounded once.
- * Error, in ULP of the high part: of high + low, where both are normal, 0.46 at x = -5.89160013 (float), 0.50 at
- * x = -25.982996324770564 (double), half of it the rounding of exp(r) - 1. Of high alone half an ULP more. */
+ * Error, in ULP of the high part: of high + low, where both are normal, 0.46 at x = -5.89160013 (float), 0.26 at
+ * x = -9.3470841247097667 (double). Of high alone half an ULP more. */
 
 typedef struct {
     REAL high, low;
@@ -38,17 +38,25 @@ FB_INLINE FN(pair) FN(exp_scaled)(REAL x, REAL x_low, int ordinary)
     const REAL r = FMA(k, -LN2, x);
     const REAL r_low = FMA(k, -LN2_REST, x_low);
     const REAL both = r + r_low, both2 = both * both;
-    const REAL minus_1 = r + FMA(both2, FN(exp_tail)(both, both2), r_low);
+    const REAL rest = FMA(both2, FN(exp_tail)(both, both2), r_low), minus_1 = r + rest;
     const BITS k_bits = FN(to_bits)(shifted) << MANTISSA_BITS, one = (BITS)EXPONENT_BIAS << MANTISSA_BITS;
     /* 2^k; in two steps: the first is normal for every k, the second rounds the subnormal ones */
     const REAL scale = ordinary ? FN(from_bits)(k_bits + one)
                                 : FN(from_bits)(k_bits + one + ((BITS)64 << MANTISSA_BITS)) * (REAL)0x1p-64;
-    const REAL high = FMA(minus_1, scale, scale);
-    const REAL low = FMA(minus_1, scale, scale - high);
-    /* Below EXP_CUT all of the above is meaningless, and not used; below EXP_LOW_CUT the low part might be subnormal. NaN is
-     * not below. */
-    const FN(pair)
-        result = {!ordinary && x < (REAL)EXP_CUT ? 0 : high, !ordinary && x < (REAL)EXP_LOW_CUT ? 0 : low};
+    const REAL high = FMA(minus_1, scale, scale), kept = FMA(minus_1, scale, scale - high);
+    /* What rounding took from minus_1. For float every result was tried, and is good enough without. */
+    const int is_double = sizeof(REAL) == sizeof(double);
+    const REAL minus_1_low = (r - minus_1) + rest;
+    const REAL low = is_double ? FMA(minus_1_low, scale, kept) : kept;
+    if (ordinary) {
+        const FN(pair) result = {high, low};
+        return result;
+    }
+    /* Below EXP_CUT all of the above is meaningless, and not used; below EXP_LOW_CUT the low part might be subnormal, and is
+     * added before. NaN is not below. */
+    const REAL sum = 1 + minus_1, whole = sum + (((1 - sum) + minus_1) + minus_1_low);
+    const REAL far = x < (REAL)EXP_CUT ? 0 : is_double ? whole * scale : high;
+    const FN(pair) result = {x < (REAL)EXP_LOW_CUT ? far : high, x < (REAL)EXP_LOW_CUT ? 0 : low};
     return result;
 }
 

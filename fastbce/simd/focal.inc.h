@@ -37,7 +37,7 @@ FB_INLINE REAL FN(focal_power)(REAL x, FN(pair) t, FN(pair) u, REAL v, REAL v_mi
 }
 
 /* Error, gamma 0.5 to 5, |x| up to 10^4. A hard target: loss 3.33 ULP at x = -0.01859933413188168 (double), gradient 5.45 at
- * x = 0.03283063 (float), y = 0, gamma = 5. A soft one: loss 15.1 at x = -0.5859855278835439, y = 1.78e-16 (double), gradient
+ * x = 0.03283063 (float), y = 0, gamma = 5. A soft one: loss 14.8 at x = -1.3618318, y = 1.0391856e-05 (float), gradient
  * 15.7 ULP of the largest of its terms at x = -1.2664577, y = 0.0025015802 (float). */
 FB_INLINE FN(focal_pair) FN(focal_element)(REAL x, FN(pair) t, FN(pair) u, REAL cross_entropy,
                                            REAL cross_entropy_grad, REAL a, REAL b, REAL gamma)
