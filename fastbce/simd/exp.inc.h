@@ -30,7 +30,7 @@ FB_INLINE REAL FN(minus_abs)(REAL x)
     return FN(from_bits)(FN(to_bits)(x) | (BITS)1 << (sizeof(BITS) * 8 - 1));
 }
 
-/* x is ordinary where exp(x) > 2^-100: there k needs no care, and the result, the same bits, costs a tenth less. */
+/* x is ordinary where exp(x) > 2^-100: there k needs no care, and the result, the same bits, costs less. */
 FB_INLINE FN(pair) FN(exp_scaled)(REAL x, REAL x_low, int ordinary)
 {
     const REAL shifted = FMA(x, (REAL)1.4426950408889634, ROUND_MAGIC);
