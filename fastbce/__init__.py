@@ -13,6 +13,9 @@ from fastbce._cross_entropy import cross_entropy, cross_entropy_grad_hess, cross
 from fastbce._threads import get_num_threads, set_num_threads, show_config, threads
 from fastbce.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, SigmoidFocalLoss
 
+# Not looked up when asked for: where a module has a __getattr__, every `fb.name` is slower.
+__version__ = "0.1.0"
+
 __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
@@ -33,11 +36,3 @@ __all__ = [
     "sigmoid_focal_loss_value_and_grad",
     "threads",
 ]
-
-
-def __getattr__(name: str) -> str:
-    if name == "__version__":  # read when asked for: it takes longer than the import
-        from importlib.metadata import version
-
-        return version("fastbce")
-    raise AttributeError(f"module 'fastbce' has no attribute {name!r}")

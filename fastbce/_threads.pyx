@@ -321,7 +321,7 @@ def show_config(mode="stdout"):
     """
     if mode not in ("stdout", "dicts"):
         raise ValueError(f"mode: expected 'stdout' or 'dicts', got {mode!r}")
-    from importlib.metadata import version  # here: it takes longer than the import of the package
+    from fastbce import __version__  # here: the package imports this module
 
     cdef int now = atomic_load(&setting)
     count, source = get_num_threads(), _SOURCES[now % 8]
@@ -332,7 +332,7 @@ def show_config(mode="stdout"):
     if fb_is_forked():
         count, source = 1, "a fork: OpenMP cannot be used after it"
     config = {
-        "version": version("fastbce"),
+        "version": __version__,
         "simd": _simd_config(),
         "openmp": bool(FB_OPENMP),
         "threads": {"count": count, "source": source},
