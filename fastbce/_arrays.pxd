@@ -83,6 +83,7 @@ cdef extern from "simd/kernels.h" nogil:
         void (*fill)(int64_t n, double value, void *to) noexcept nogil
         void (*add)(int64_t n, const void *values, fb_lanes *lanes) noexcept nogil
         fb_sum (*total)(const fb_lanes *) noexcept nogil
+        fb_sum (*sum)(int64_t n, const void *values) noexcept nogil
         int64_t (*outside)(int64_t n, const void *values, const void *weight) noexcept nogil
         int64_t (*cross_entropy)(const fb_rows *) noexcept nogil
         double (*piece_max)(int64_t n, const void *x) noexcept nogil

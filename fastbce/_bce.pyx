@@ -33,6 +33,7 @@ from fastbce._arrays cimport (
     fb_block,
     fb_buffers,
     fb_kernels,
+    fb_sum,
     fb_lanes,
     fb_sum_value,
     give,
@@ -123,7 +124,8 @@ cdef const void *weights(const Call *call, Py_ssize_t start, Py_ssize_t n, Py_ss
 
 
 cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers *buffers,
-                   fb_lanes *lanes) noexcept nogil:
+                   fb_lanes *lanes, fb_sum *sum) noexcept nogil:
+    # The losses are added to the lanes, or summed, where there are none: it is the only block.
     cdef Py_ssize_t padded = (n + FB_LANES - 1) & -FB_LANES
     cdef int outside
     cdef bint whole = n == padded
@@ -162,7 +164,10 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers 
     if block.hess == NULL:
         if not whole:
             memset(<char *>block.loss + n * call.size, 0, (padded - n) * call.size)
-        call.kernels.add(padded, block.loss, lanes)
+        if lanes == NULL:
+            sum[0] = call.kernels.sum(padded, block.loss)
+        else:
+            call.kernels.add(padded, block.loss, lanes)
 
     give(&call.grad, start, n, block.grad, buffers.grad, call.size)
     give(&call.hess, start, n, block.hess, buffers.hess, call.size)
@@ -180,21 +185,29 @@ cdef inline Py_ssize_t block_length(const Call *call) noexcept nogil:
     return SHORT_BYTES // call.size // (2 if many else 1)
 
 
+cdef inline bint is_one_block(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
+    return 0 < n <= most and (n < FB_LANES or n & (FB_LANES - 1) == 0)
+
+
 cdef void run_chunk(const void *call_, Py_ssize_t chunk, char *memory, Partial *partial) noexcept nogil:
     cdef const Call *call = <const Call *>call_
     cdef fb_buffers buffers
     cdef fb_lanes lanes
     cdef Py_ssize_t start = chunk * CHUNK, stop = min(call.n, start + CHUNK), n
     cdef Py_ssize_t most = block_length(call)
-    memset(&lanes, 0, sizeof(lanes))
     fill_constants(call, stop - start, &buffers)
     partial.wrong = -1
     partial.count = 0
+    if is_one_block(stop - start, most):
+        if run_block(call, start, stop - start, &buffers, NULL, &partial.sum):
+            partial.wrong = start
+        return
+    memset(&lanes, 0, sizeof(lanes))
     while start < stop:
         n = min(most, stop - start)
         if n > FB_LANES:
             n &= -FB_LANES  # only what is left at the very end needs filling up
-        if run_block(call, start, n, &buffers, &lanes):
+        if run_block(call, start, n, &buffers, &lanes, &partial.sum):
             partial.wrong = start
         start += n
     partial.sum = call.kernels.total(&lanes)

@@ -445,6 +445,10 @@ static void sums(void)
         }
         const fb_sum total = kernels->total(&lanes);
         const double results[] = {total.sum, total.lost, fb_sum_value(total)};
+        for (int64_t n = FB_LANES; n <= FB_BLOCK; n *= 2) {
+            const fb_sum sum = kernels->sum(n, x_memory);
+            hash_numbers(2, (const double[]){sum.sum, sum.lost}, 1);
+        }
         hash_numbers(FB_SUM_LANES, lanes.sum, 1);
         hash_numbers(FB_SUM_LANES, lanes.lost, 1);
         hash_numbers(3, results, 1);

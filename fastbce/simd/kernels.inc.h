@@ -125,6 +125,7 @@ static const fb_kernels FN(kernels) = {
     .fill = FN(fill),
     .add = FN(add),
     .total = FN(total),
+    .sum = FN(sum),
     .outside = FN(outside),
     .cross_entropy = FN(cross_entropy),
     .piece_max = FN(piece_max),

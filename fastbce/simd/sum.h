@@ -27,11 +27,8 @@ static inline __attribute__((always_inline)) void fb_fold(int half, double *sum,
 }
 
 /* The lanes, in pairs: 16 sums of two, then 8, 4, 2 and 1. Inlined, too: for the instruction set of the kernel. */
-static inline __attribute__((always_inline)) fb_sum fb_sum_lanes(const fb_lanes *lanes)
+static inline __attribute__((always_inline)) fb_sum fb_sum_lanes(double *sum, double *lost)
 {
-    double sum[FB_SUM_LANES], lost[FB_SUM_LANES];
-    memcpy(sum, lanes->sum, sizeof sum);
-    memcpy(lost, lanes->lost, sizeof lost);
     fb_fold(16, sum, lost);
     fb_fold(8, sum, lost);
     fb_fold(4, sum, lost);

@@ -41,5 +41,29 @@ static void FN(add)(int64_t n, const void *values_, fb_lanes *lanes)
 
 static fb_sum FN(total)(const fb_lanes *lanes)
 {
-    return fb_sum_lanes(lanes);
+    double sum[FB_SUM_LANES], lost[FB_SUM_LANES];
+    memcpy(sum, lanes->sum, sizeof sum);
+    memcpy(lost, lanes->lost, sizeof lost);
+    return fb_sum_lanes(sum, lost);
+}
+
+/* What add and total make of so few values, which need not go through memory: it would be a fifth of a small call. */
+FB_INLINE fb_sum FN(sum_of)(int count, const REAL *values)
+{
+    double sum[FB_SUM_LANES] = {0}, lost[FB_SUM_LANES] = {0};
+    for (int lane = 0; lane < count; lane++)
+        sum[lane] += (double)values[lane];
+    return fb_sum_lanes(sum, lost);
+}
+
+/* The sum of one block of n values, a multiple of FB_LANES. */
+static fb_sum FN(sum)(int64_t n, const void *values)
+{
+    if (n == FB_LANES)
+        return FN(sum_of)(FB_LANES, values);
+    if (n == FB_SUM_LANES)
+        return FN(sum_of)(FB_SUM_LANES, values);
+    fb_lanes lanes = {{0}, {0}};
+    FN(add)(n, values, &lanes);
+    return FN(total)(&lanes);
 }
