@@ -83,7 +83,7 @@ cdef struct Call:
     const fb_kernels *kernels
     Py_ssize_t n, size        # elements; bytes of one, of the type computed in
     Loss kind
-    bint weighted             # whether weight, pos_weight and smoothing are read
+    bint weighted, balanced   # whether weight is read; and pos_weight and smoothing, too
     double scale, smoothing, clip_low, clip_high, alpha, gamma
     Operand x, y, weight, pos_weight, where, loss, grad, hess, proba
 
@@ -107,6 +107,7 @@ cdef void fill_constants(const Call *call, Py_ssize_t n, fb_buffers *buffers) no
     cdef Py_ssize_t filled = min((n + FB_LANES - 1) & -FB_LANES, <Py_ssize_t>FB_BLOCK)
     if call.weighted:
         fill_constant(call, &call.weight, filled, buffers.weight)
+    if call.balanced:
         fill_constant(call, &call.pos_weight, filled, buffers.pos_weight)
 
 
@@ -117,8 +118,9 @@ cdef const void *weights(const Call *call, Py_ssize_t start, Py_ssize_t n, Py_ss
     if not is_constant(&call.weight):
         weight = take(&call.weight, start, n, padded, buffers.weight, call.size)
     if call.where.data != NULL:
-        take(&call.where, start, n, padded, buffers.where, call.size)
-        call.kernels.mask(padded, buffers.where, weight, buffers.where)
+        take(&call.where, start, n, padded, buffers.where, call.size)  # 0 and 1: weights, where there are no others
+        if call.weight.data != NULL:
+            call.kernels.mask(padded, buffers.where, weight, buffers.where)
         weight = buffers.where
     return weight
 
@@ -134,7 +136,7 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers 
     block.n = padded
     block.x = take(&call.x, start, n, padded, buffers.x, call.size)
     block.y = take(&call.y, start, n, padded, buffers.y, call.size)
-    block.weight = NULL
+    block.weight = block.pos_weight = NULL
     block.scale = call.scale
     block.smoothing = call.smoothing
     block.clip_low = call.clip_low
@@ -143,6 +145,7 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers 
     block.gamma = call.gamma
     if call.weighted:
         block.weight = weights(call, start, n, padded, buffers)
+    if call.balanced:
         block.pos_weight = buffers.pos_weight
         if not is_constant(&call.pos_weight):
             block.pos_weight = take(&call.pos_weight, start, n, padded, buffers.pos_weight, call.size)
@@ -307,7 +310,7 @@ cdef bint direct_call(Call *call, Loss kind, object x, object y, object out) noe
         lie_direct(&call.grad, out_array)
         call.grad.store = call.kernels.store[dtype_code(out_array)]
     call.kind = kind
-    call.weighted = False
+    call.weighted = call.balanced = False
     call.weight.data = call.pos_weight.data = call.where.data = NULL
     call.loss.data = call.hess.data = call.proba.data = NULL
     call.smoothing = 0
@@ -410,8 +413,8 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
 
     call.kind = kind
     call.n = cnp.PyArray_SIZE(x)
-    call.weighted = (weight is not None or positive is not None or mask is not None or call.smoothing != 0
-                     or eps is not None or kind == FOCAL)
+    call.balanced = positive is not None or call.smoothing != 0 or eps is not None or kind == FOCAL
+    call.weighted = call.balanced or weight is not None or mask is not None
     call.weight.data = call.pos_weight.data = call.where.data = NULL
     call.loss.data = call.grad.data = call.hess.data = call.proba.data = NULL
     describe_input(&call.x, x, call.kernels, False)

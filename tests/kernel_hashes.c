@@ -229,8 +229,8 @@ static double weight_of(int64_t i)
     return i % 13 == 0 ? 0 : i % 13 == 1 ? uniform(1) : i % 2 ? 1 : unit() * 3;
 }
 
-static void run_blocks(const char *name, block_kernel kernel, int of_probs, int weighted, int wanted,
-                       int clip)
+/* weights: none, those of samples, and with them pos_weight and smoothing */
+static void run_blocks(const char *name, block_kernel kernel, int of_probs, int weights, int wanted, int clip)
 {
     static const double gammas[] = {2, 0, 0.5, 1, 5}, alphas[] = {0.25, -1, 0, 1},
                         clips[] = {1e-7, 1e-15, 0.01};
@@ -250,7 +250,7 @@ static void run_blocks(const char *name, block_kernel kernel, int of_probs, int 
             put(x, below(n), special(8));
             put(y, below(n), i ? special(8) : -0.5);
         }
-        for (int64_t i = 0; weighted && i < n; i++) {
+        for (int64_t i = 0; weights && i < n; i++) {
             put(weight, i, weight_of(i + k));
             put(pos_weight, i, i % 7 ? unit() * 20 : 0);
         }
@@ -259,8 +259,8 @@ static void run_blocks(const char *name, block_kernel kernel, int of_probs, int 
             .n = n,
             .x = x,
             .y = y,
-            .weight = weighted ? weight : NULL,
-            .pos_weight = weighted ? pos_weight : NULL,
+            .weight = weights ? weight : NULL,
+            .pos_weight = weights == 2 ? pos_weight : NULL,
             .loss = loss,
             .grad = !(wanted & GRAD) ? NULL
                     : in_place       ? x
@@ -293,13 +293,15 @@ static void binary_losses(void)
     static const int wanted[] = {LOSS, LOSS | GRAD, GRAD | HESS};
     for (int i = 0; i < 3; i++) {
         run_blocks("bce_logits", kernels->bce_logits, 0, 0, wanted[i], 0);
-        run_blocks("bce_logits_weighted", kernels->bce_logits, 0, 1, wanted[i], 0);
+        run_blocks("bce_logits_weighted", kernels->bce_logits, 0, 2, wanted[i], 0);
+        run_blocks("bce_logits_of_samples", kernels->bce_logits, 0, 1, wanted[i], 0);
     }
     for (int i = 0; i < 2; i++) {
-        run_blocks("focal", kernels->focal, 0, 1, wanted[i], 0);
+        run_blocks("focal", kernels->focal, 0, 2, wanted[i], 0);
         run_blocks("bce_probs", kernels->bce_probs, 1, 0, wanted[i], 0);
-        run_blocks("bce_probs_weighted", kernels->bce_probs, 1, 1, wanted[i], 0);
-        run_blocks("bce_probs_clipped", kernels->bce_probs, 1, 1, wanted[i], 1);
+        run_blocks("bce_probs_weighted", kernels->bce_probs, 1, 2, wanted[i], 0);
+        run_blocks("bce_probs_of_samples", kernels->bce_probs, 1, 1, wanted[i], 0);
+        run_blocks("bce_probs_clipped", kernels->bce_probs, 1, 2, wanted[i], 1);
     }
 }
 

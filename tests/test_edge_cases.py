@@ -65,6 +65,20 @@ def test_probabilities_of_0_and_1(dtype, lay):
     np.testing.assert_allclose(results["grad"], [0, 0, -steep, steep], rtol=2 * np.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("option", [None, "sample_weight", "pos_weight"])
+@pytest.mark.parametrize("ends", [[], [1], [0], [2.0**-40, 1], [1, NAN]], ids=str)
+def test_probabilities_beside_0_and_1(dtype, ends, option):
+    """Each has the bits that it has alone. (A multiple of 16 of them: no zeros fill a block up.)"""
+    first = np.repeat(np.array([2.0**-39, 0.2, 0.5, 0.7, 1 - 2.0**-11, *ends], dtype), 16)
+    targets = np.arange(first.size) % 2
+    options = {} if option is None else {option: np.linspace(0, 3, first.size).astype(dtype)}
+    together = each("bce", first, targets, **options)
+    for i in range(first.size):
+        one = slice(i, i + 1)
+        alone = each("bce", first[one], targets[one], **{name: value[one] for name, value in options.items()})
+        assert_same_bits({name: value[one] for name, value in together.items()}, alone)
+
+
 @pytest.mark.parametrize("eps", [None, 1e-7])
 def test_a_probability_of_minus_zero(dtype, lay, eps):
     """It is in [0, 1], and the same as 0."""

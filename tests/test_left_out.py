@@ -123,6 +123,21 @@ def left_out_calls(function, dtype):
         )
 
 
+def test_any_byte_but_0_is_true(function, dtype):
+    """NumPy makes no other, but views of other arrays hold them; targets, too."""
+    first, targets = inputs(function, (40, 3), dtype)
+    shape = first.shape[: 1 if function == "cross_entropy" else 2]
+    where = np.arange(np.prod(shape)).reshape(shape) % 3
+    plain, odd = where.astype(bool), where.astype(np.uint8).view(bool)
+    for options in ({}, {"sample_weight": np.linspace(1, 2, where.size).reshape(shape)}):
+        assert_same_bits(
+            each(function, first, targets, where=odd, **options),
+            each(function, first, targets, where=plain, **options),
+        )
+    if function != "cross_entropy":
+        assert_same_bits(each(function, first, odd), each(function, first, plain))
+
+
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean", "weighted_mean"])
 def test_what_is_left_out_may_hold_anything(function, dtype, lay, reduction):
     left_out = np.arange(24) % 3 == 1

@@ -88,25 +88,27 @@ typedef struct {
     REAL loss, grad;
 } FN(loss_grad);
 
-/* A hard target: loss = -c max(log z, -100) and d/dp = -+c / max(z, 1e-12 / (1 - z)), with c the weight of its class.
- * ordinary: no limit holds. */
-FB_INLINE FN(loss_grad) FN(bce_probs_hard)(REAL p, int positive, REAL c, FN(scaled) z, int ordinary)
+/* A hard target: loss = -c max(log z, -100) and d/dp = -+c / max(z, 1e-12 / (1 - z)), with c the weight of its class. */
+FB_INLINE FN(loss_grad) FN(bce_probs_hard)(REAL p, int positive, REAL c, FN(scaled) z, int probs)
 {
-    const REAL lack = FN(lack)(p, positive, z, ordinary);
+    const REAL lack = FN(lack)(p, positive, z, probs);
     const FN(pair) minus_log = FN(surprise)(lack, z);
-    const int ends = !ordinary && (positive ? FN(to_bits)(p) <= LOG_LIMIT_BITS : p == 1);
+    const int ends_low = probs == FB_ANY_P && FN(to_bits)(p) <= LOG_LIMIT_BITS;
+    const int ends_high = probs != FB_BELOW_1 && p == 1;
+    const int ends = positive ? ends_low : ends_high;
     const REAL high = ends ? 100 : minus_log.high, low = ends ? 0 : minus_log.low;
     const REAL loss = FMA(c, high, c * low);
 
     const REAL size = FN(over_likelihood)(c, lack, z);
     const REAL slope = positive ? -size : size;
-    const REAL limited = FN(bce_probs_at_limit)(p, positive ? 0 : c, positive ? c : 0, 0);
+    const int is_limited = probs == FB_ANY_P ? p * (1 - p) < FB_LIMIT : ends_high;
+    const REAL limited = FN(bce_probs_at_limit)(probs == FB_ANY_P ? p : 1, positive ? 0 : c, positive ? c : 0,
+                                                0);
     const FN(loss_grad) result = {
-        !ordinary && p != p ? p : loss,
-        ordinary                 ? slope
-        : p != p                 ? p
-        : p * (1 - p) < FB_LIMIT ? limited
-                                 : slope,
+        probs == FB_ANY_P && p != p ? p : loss,
+        probs == FB_ANY_P && p != p ? p
+        : is_limited                ? limited
+                                    : slope,
     };
     return result;
 }

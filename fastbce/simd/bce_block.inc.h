@@ -3,29 +3,35 @@
  * A loop over logits is three: exp, the sigmoid, and the rest. Short chains of dependent operations keep more elements
  * under way in the CPU at once (1.5 times faster, measured). */
 
+FB_INLINE int FN(weights_of)(const fb_block *block)
+{
+    return !block->weight ? FB_UNWEIGHTED : block->pos_weight ? FB_OF_TERMS : FB_OF_SAMPLES;
+}
+
 /* What an element counts for: the two terms' weights a + a_low and b, and the weight of the whole. */
 typedef struct {
     REAL a, b, weight, a_low;
 } FN(terms);
 
-FB_INLINE FN(terms) FN(element_terms)(const fb_block *block, int64_t i, int weighted)
+FB_INLINE FN(terms) FN(element_terms)(const fb_block *block, int64_t i, int weights)
 {
     const REAL y = ((const REAL *)block->y)[i];
     FN(terms) terms = {1 - y, y, 1, (1 - (1 - y)) - y};
-    if (weighted) {
+    if (weights)
+        terms.weight = ((const REAL *)block->weight)[i];
+    if (weights == FB_OF_TERMS) {
         const REAL smoothing = (REAL)block->smoothing;
         const REAL unsmoothed = smoothing == 0;
         terms.a = FMA(1 - y, 1 - smoothing, smoothing / 2);
         terms.b = ((const REAL *)block->pos_weight)[i] * FMA(y, 1 - smoothing, smoothing / 2);
-        terms.weight = ((const REAL *)block->weight)[i];
         terms.a_low *= unsmoothed; /* smoothing rounds by as much itself */
     }
     return terms;
 }
 
-FB_INLINE REAL FN(weigh)(REAL weight, REAL value, int weighted)
+FB_INLINE REAL FN(weigh)(REAL weight, REAL value, int weights)
 {
-    return !weighted ? value : weight == 0 ? 0 : weight * value + 0; /* + 0: no negative zero */
+    return !weights ? value : weight == 0 ? 0 : weight * value + 0; /* + 0: no negative zero */
 }
 
 /* The bits of a value that counts: beyond those of 1 if it is outside [0, 1]; also for -0 and NaN: the caller looks
@@ -60,7 +66,7 @@ FB_INLINE int FN(exp_loop)(const fb_block *block, int ordinary, REAL *restrict h
 }
 
 /* The rest, from t = exp(-|x|). wanted: FB_LOSS, FB_GRAD, FB_HESS. */
-FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weighted, int wanted, int ordinary,
+FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weights, int wanted, int ordinary,
                               const REAL *restrict t_high, const REAL *restrict t_low)
 {
     const int64_t n = block->n & -FB_LANES;
@@ -72,6 +78,7 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weighted, in
     const REAL positive = (REAL)(block->alpha < 0 ? 1 : block->alpha);
     const REAL negative = (REAL)(block->alpha < 0 ? 1 : 1 - block->alpha);
     REAL u_high[FB_BLOCK] FB_ALIGNED, u_low[FB_BLOCK] FB_ALIGNED;
+    const int weighted = weights == FB_OF_TERMS;
     BITS largest = 0;
 
     for (int64_t i = 0; i < n; i++) {
@@ -85,7 +92,7 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weighted, in
         const FN(pair) t = {t_high[i], t_low[i]}, u = {u_high[i], u_low[i]};
         const FN(pair) log = FN(log1p_unit)(t, u, ordinary);
         const REAL sigmoid = u.high + u.low;
-        const FN(terms) w = FN(element_terms)(block, i, weighted);
+        const FN(terms) w = FN(element_terms)(block, i, weights);
         const BITS bits = FN(unit_bits)(y[i], w.weight);
         largest = bits > largest ? bits : largest;
         const REAL c = FN(against)(x[i], w.a, w.b), a_plus_b = weighted ? w.a + w.b : 1;
@@ -102,19 +109,18 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weighted, in
                                 FN(bce_logits_hess)(sigmoid, weighted       ? w.a + w.b
                                                              : y[i] == y[i] ? 1
                                                                             : y[i]),
-                                weighted);
+                                weights);
         if (wanted & FB_LOSS)
-            loss[i] = FN(weigh)(w.weight, value, weighted);
+            loss[i] = FN(weigh)(w.weight, value, weights);
         if (wanted & FB_GRAD)
-            grad[i] = FN(weigh)(w.weight, slope, weighted) * scale;
+            grad[i] = FN(weigh)(w.weight, slope, weights) * scale;
     }
     return largest > FN(to_bits)(1);
 }
 
-/* What is known of the probabilities and targets of a block: that no limit holds for any p, all lie in [2^-39, 1 - 2^-39], and
- * below 1; that every target is 0 or 1. NaN is neither. */
+/* What is known of the probabilities of a block, and whether every target is 0 or 1. NaN is nothing of it. */
 typedef struct {
-    int ordinary, hard;
+    int probs, hard;
 } FN(known);
 
 /* Bits that are large if p is not ordinary. */
@@ -123,10 +129,12 @@ FB_INLINE BITS FN(beyond)(REAL p)
     return FN(to_bits)(p) - FN(to_bits)((REAL)0x1p-39);
 }
 
-FB_INLINE int FN(none_beyond)(BITS largest)
+FB_INLINE int FN(known_of)(BITS largest)
 {
     const REAL edge = 1 - (REAL)0x1p-39;
-    return largest <= FN(to_bits)(edge) - (edge == 1) - FN(to_bits)((REAL)0x1p-39);
+    if (largest <= FN(beyond)(edge) - (edge == 1))
+        return FB_BELOW_1;
+    return edge == 1 && largest == FN(beyond)(1) ? FB_UP_TO_1 : FB_ANY_P;
 }
 
 /* 0 if y is 0 or 1. */
@@ -159,11 +167,11 @@ FB_INLINE FN(known) FN(hard_inverses)(const fb_block *block, int ordinary, REAL 
         largest = beyond > largest ? beyond : largest;
         different |= FN(not_hard)(y[i]);
     }
-    const FN(known) known = {FN(none_beyond)(largest), different == 0};
+    const FN(known) known = {FN(known_of)(largest), different == 0};
     return known;
 }
 
-FB_INLINE int FN(bce_probs_hard_loop)(const fb_block *block, int weighted, int want_grad, int ordinary,
+FB_INLINE int FN(bce_probs_hard_loop)(const fb_block *block, int weights, int want_grad, int probs,
                                       const REAL *restrict inverse)
 {
     const int64_t n = block->n & -FB_LANES;
@@ -175,20 +183,20 @@ FB_INLINE int FN(bce_probs_hard_loop)(const fb_block *block, int weighted, int w
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
         const int positive = y[i] != 0;
-        const REAL p = ordinary ? x[i] : x[i] + 0;
-        const REAL weight = weighted ? ((const REAL *)block->weight)[i] : 1;
-        const REAL pos_weight = weighted ? ((const REAL *)block->pos_weight)[i] : 1;
+        const REAL p = probs ? x[i] : x[i] + 0;
+        const REAL weight = weights ? ((const REAL *)block->weight)[i] : 1;
+        const REAL pos_weight = weights == FB_OF_TERMS ? ((const REAL *)block->pos_weight)[i] : 1;
         const REAL c = positive ? pos_weight : 1;
-        FN(scaled) z = FN(scale)(positive ? p : 1 - p, ordinary);
+        FN(scaled) z = FN(scale)(positive ? p : 1 - p, probs);
         z.inverse = inverse[i];
-        if (!ordinary) {
+        if (!probs) {
             const BITS bits = FN(unit_bits)(x[i], weight);
             largest = bits > largest ? bits : largest;
         }
-        const FN(loss_grad) both = FN(bce_probs_hard)(p, positive, c, z, ordinary);
-        loss[i] = FN(weigh)(weight, both.loss, weighted);
+        const FN(loss_grad) both = FN(bce_probs_hard)(p, positive, c, z, probs);
+        loss[i] = FN(weigh)(weight, both.loss, weights);
         if (want_grad)
-            grad[i] = FN(weigh)(weight, both.grad, weighted) * scale;
+            grad[i] = FN(weigh)(weight, both.grad, weights) * scale;
     }
     return largest > FN(to_bits)(1);
 }
@@ -209,10 +217,10 @@ FB_INLINE int FN(soft_inverses)(const fb_block *block, int limits, int ordinary,
         inverse_q[i] = 1 / FN(scale)(1 - p, ordinary).m;
         largest = beyond > largest ? beyond : largest;
     }
-    return FN(none_beyond)(largest);
+    return FN(known_of)(largest) == FB_BELOW_1;
 }
 
-FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weighted, int want_grad, int limits, int ordinary,
+FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weights, int want_grad, int limits, int ordinary,
                                  const REAL *restrict inverse_p, const REAL *restrict inverse_q)
 {
     const int64_t n = block->n & -FB_LANES;
@@ -223,7 +231,7 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weighted, int want_g
 
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
-        const FN(terms) w = FN(element_terms)(block, i, weighted);
+        const FN(terms) w = FN(element_terms)(block, i, weights);
         const BITS bits_y = FN(unit_bits)(y[i], w.weight), bits_x = FN(unit_bits)(x[i], w.weight);
         const BITS bits = bits_y > bits_x ? bits_y : bits_x;
         largest = bits > largest ? bits : largest;
@@ -235,90 +243,116 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weighted, int want_g
         const REAL slope =
             want_grad ? FN(bce_probs_grad)(p, w.a, w.b, w.a_low, scaled_p, scaled_q, limits, ordinary) : 0;
         const REAL kept = limits || p == x[i] || x[i] != x[i] ? slope : 0; /* clipping is flat */
-        loss[i] = FN(weigh)(w.weight, value, weighted);
+        loss[i] = FN(weigh)(w.weight, value, weights);
         if (want_grad)
-            grad[i] = FN(weigh)(w.weight, kept, weighted) * scale;
+            grad[i] = FN(weigh)(w.weight, kept, weights) * scale;
     }
     return largest > FN(to_bits)(1);
 }
 
-FB_INLINE int FN(logits_results)(const fb_block *block, int focal, int weighted, int ordinary,
+FB_INLINE int FN(logits_results)(const fb_block *block, int focal, int weights, int ordinary,
                                  const REAL *t_high, const REAL *t_low)
 {
     if (block->hess && !focal)
-        return FN(logits_loop)(block, focal, weighted, FB_GRAD | FB_HESS, ordinary, t_high, t_low);
+        return FN(logits_loop)(block, focal, weights, FB_GRAD | FB_HESS, ordinary, t_high, t_low);
     if (block->grad)
-        return FN(logits_loop)(block, focal, weighted, FB_LOSS | FB_GRAD, ordinary, t_high, t_low);
-    return FN(logits_loop)(block, focal, weighted, FB_LOSS, ordinary, t_high, t_low);
+        return FN(logits_loop)(block, focal, weights, FB_LOSS | FB_GRAD, ordinary, t_high, t_low);
+    return FN(logits_loop)(block, focal, weights, FB_LOSS, ordinary, t_high, t_low);
 }
 
 /* That logits are ordinary is supposed first, and seen when it is too late: they nearly always are. */
-FB_INLINE int FN(logits_block)(const fb_block *block, int weighted)
+FB_INLINE int FN(logits_block)(const fb_block *block, int weights)
 {
     REAL t_high[FB_BLOCK] FB_ALIGNED, t_low[FB_BLOCK] FB_ALIGNED;
     if (FN(exp_loop)(block, 1, t_high, t_low))
-        return FN(logits_results)(block, 0, weighted, 1, t_high, t_low);
+        return FN(logits_results)(block, 0, weights, 1, t_high, t_low);
     FN(exp_loop)(block, 0, t_high, t_low);
-    return FN(logits_results)(block, 0, weighted, 0, t_high, t_low);
+    return FN(logits_results)(block, 0, weights, 0, t_high, t_low);
 }
 
 static int FN(bce_logits)(const fb_block *block)
 {
-    return block->weight ? FN(logits_block)(block, 1) : FN(logits_block)(block, 0);
+    switch (FN(weights_of)(block)) {
+    case FB_UNWEIGHTED:
+        return FN(logits_block)(block, FB_UNWEIGHTED);
+    case FB_OF_SAMPLES:
+        return FN(logits_block)(block, FB_OF_SAMPLES);
+    default:
+        return FN(logits_block)(block, FB_OF_TERMS);
+    }
 }
 
 static int FN(focal)(const fb_block *block)
 {
     REAL t_high[FB_BLOCK] FB_ALIGNED, t_low[FB_BLOCK] FB_ALIGNED;
     FN(exp_loop)(block, 0, t_high, t_low);
-    return FN(logits_results)(block, 1, 1, 0, t_high, t_low); /* the caller brings weights with it */
+    return FN(logits_results)(block, 1, FB_OF_TERMS, 0, t_high,
+                              t_low); /* the caller brings weights with it */
 }
 
-FB_INLINE int FN(bce_probs_soft_block)(const fb_block *block, int weighted, int want_grad, int limits)
+FB_INLINE int FN(bce_probs_soft_block)(const fb_block *block, int weights, int want_grad, int limits)
 {
     REAL inverse_p[FB_BLOCK] FB_ALIGNED, inverse_q[FB_BLOCK] FB_ALIGNED;
     if (limits && FN(soft_inverses)(block, 1, 1, inverse_p, inverse_q))
-        return FN(bce_probs_loop)(block, weighted, want_grad, 1, 1, inverse_p, inverse_q);
+        return FN(bce_probs_loop)(block, weights, want_grad, 1, 1, inverse_p, inverse_q);
     FN(soft_inverses)(block, limits, 0, inverse_p, inverse_q);
-    return FN(bce_probs_loop)(block, weighted, want_grad, limits, 0, inverse_p, inverse_q);
+    return FN(bce_probs_loop)(block, weights, want_grad, limits, 0, inverse_p, inverse_q);
 }
 
 /* A function of its own: inlined beside the hard targets, its loops are split by what is known of smoothing there, and not
  * vectorised. */
-static __attribute__((noinline)) int FN(bce_probs_soft)(const fb_block *block, int weighted, int limits)
+static __attribute__((noinline)) int FN(bce_probs_soft)(const fb_block *block, int limits)
 {
     if (!limits) /* the caller brings weights with it */
-        return block->grad ? FN(bce_probs_soft_block)(block, 1, 1, 0)
-                           : FN(bce_probs_soft_block)(block, 1, 0, 0);
-    if (weighted)
-        return block->grad ? FN(bce_probs_soft_block)(block, 1, 1, 1)
-                           : FN(bce_probs_soft_block)(block, 1, 0, 1);
-    return block->grad ? FN(bce_probs_soft_block)(block, 0, 1, 1) : FN(bce_probs_soft_block)(block, 0, 0, 1);
+        return block->grad ? FN(bce_probs_soft_block)(block, FB_OF_TERMS, 1, 0)
+                           : FN(bce_probs_soft_block)(block, FB_OF_TERMS, 0, 0);
+    switch (FN(weights_of)(block)) {
+    case FB_UNWEIGHTED:
+        return block->grad ? FN(bce_probs_soft_block)(block, FB_UNWEIGHTED, 1, 1)
+                           : FN(bce_probs_soft_block)(block, FB_UNWEIGHTED, 0, 1);
+    case FB_OF_SAMPLES:
+        return block->grad ? FN(bce_probs_soft_block)(block, FB_OF_SAMPLES, 1, 1)
+                           : FN(bce_probs_soft_block)(block, FB_OF_SAMPLES, 0, 1);
+    default:
+        return block->grad ? FN(bce_probs_soft_block)(block, FB_OF_TERMS, 1, 1)
+                           : FN(bce_probs_soft_block)(block, FB_OF_TERMS, 0, 1);
+    }
 }
 
-FB_INLINE int FN(bce_probs_hard_block)(const fb_block *block, int weighted, int want_grad)
+FB_INLINE int FN(bce_probs_hard_block)(const fb_block *block, int weights, int want_grad)
 {
     REAL inverse[FB_BLOCK] FB_ALIGNED;
     if (!FN(begins_hard)(block->y))
-        return FN(bce_probs_soft)(block, weighted, 1);
+        return FN(bce_probs_soft)(block, 1);
     const FN(known) known = FN(hard_inverses)(block, 1, inverse);
     if (!known.hard)
-        return FN(bce_probs_soft)(block, weighted, 1);
-    if (known.ordinary)
-        return FN(bce_probs_hard_loop)(block, weighted, want_grad, 1, inverse);
+        return FN(bce_probs_soft)(block, 1);
+    if (known.probs == FB_BELOW_1)
+        return FN(bce_probs_hard_loop)(block, weights, want_grad, FB_BELOW_1, inverse);
+    if (sizeof(REAL) == sizeof(float) && known.probs == FB_UP_TO_1)
+        return FN(bce_probs_hard_loop)(block, weights, want_grad, FB_UP_TO_1, inverse);
     FN(hard_inverses)(block, 0, inverse);
-    return FN(bce_probs_hard_loop)(block, weighted, want_grad, 0, inverse);
+    return FN(bce_probs_hard_loop)(block, weights, want_grad, FB_ANY_P, inverse);
 }
 
 static int FN(bce_probs)(const fb_block *block)
 {
+    const int weights = FN(weights_of)(block);
     if (block->clip_low >= 0)
-        return FN(bce_probs_soft)(block, 1, 0);
-    if (block->weight && block->smoothing > 0)
-        return FN(bce_probs_soft)(block, 1, 1);
-    if (block->weight)
-        return block->grad ? FN(bce_probs_hard_block)(block, 1, 1) : FN(bce_probs_hard_block)(block, 1, 0);
-    return block->grad ? FN(bce_probs_hard_block)(block, 0, 1) : FN(bce_probs_hard_block)(block, 0, 0);
+        return FN(bce_probs_soft)(block, 0);
+    if (weights == FB_OF_TERMS && block->smoothing > 0)
+        return FN(bce_probs_soft)(block, 1);
+    switch (weights) {
+    case FB_UNWEIGHTED:
+        return block->grad ? FN(bce_probs_hard_block)(block, FB_UNWEIGHTED, 1)
+                           : FN(bce_probs_hard_block)(block, FB_UNWEIGHTED, 0);
+    case FB_OF_SAMPLES:
+        return block->grad ? FN(bce_probs_hard_block)(block, FB_OF_SAMPLES, 1)
+                           : FN(bce_probs_hard_block)(block, FB_OF_SAMPLES, 0);
+    default:
+        return block->grad ? FN(bce_probs_hard_block)(block, FB_OF_TERMS, 1)
+                           : FN(bce_probs_hard_block)(block, FB_OF_TERMS, 0);
+    }
 }
 
 static void FN(sigmoid)(int64_t count, const void *x_, void *proba_)

@@ -40,6 +40,13 @@ enum { FB_NEITHER, FB_FROM, FB_TO };
 /* Results, as a set. */
 enum { FB_LOSS = 1, FB_GRAD = 2, FB_HESS = 4 };
 
+/* What is known of probabilities. Ordinary ones are at least 2^-39, and either so far below 1 that no limit holds, or also
+ * 1 itself, of floats, where one does. */
+enum { FB_ANY_P, FB_UP_TO_1, FB_BELOW_1 };
+
+/* Weights: none; those of samples; with them pos_weight and smoothing, which are those of the two terms. */
+enum { FB_UNWEIGHTED, FB_OF_SAMPLES, FB_OF_TERMS };
+
 /* Before a loop whose output may be its input, element for element: no iteration depends on another one. */
 #ifdef __clang__
 #define FB_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")

@@ -20,6 +20,10 @@
 #define FB_SOURCE uint8_t
 #define FB_SOURCE_NAME u8
 #include "load.inc.h"
+#define FB_SOURCE uint8_t
+#define FB_SOURCE_NAME bool
+#define FB_WIDEN(stored) ((stored) != 0) /* any byte but 0 is True */
+#include "load.inc.h"
 #define FB_SOURCE int16_t
 #define FB_SOURCE_NAME i16
 #include "load.inc.h"
@@ -76,7 +80,7 @@
 static const fb_kernels FN(kernels) = {
     .load =
         {
-            [FB_BOOL] = FN(load_u8),
+            [FB_BOOL] = FN(load_bool),
             [FB_I8] = FN(load_i8),
             [FB_U8] = FN(load_u8),
             [FB_I16] = FN(load_i16),
@@ -93,7 +97,7 @@ static const fb_kernels FN(kernels) = {
         },
     .load_targets =
         {
-            [FB_BOOL] = FN(load_targets_u8),
+            [FB_BOOL] = FN(load_targets_bool),
             [FB_I8] = FN(load_targets_i8),
             [FB_U8] = FN(load_targets_u8),
             [FB_I16] = FN(load_targets_i16),
