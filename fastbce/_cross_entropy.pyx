@@ -160,15 +160,15 @@ cdef void survey_labels(const void *call_, Py_ssize_t chunk, char *memory, Parti
     cdef const Call *call = <const Call *>call_
     cdef int64_t labels[FB_BLOCK]
     cdef Py_ssize_t start = chunk * call.chunk, n = min(call.chunk, call.rows - start), i
-    cdef bint wrong = False
+    cdef uint64_t last = call.classes - 1, signs = 0
     partial.wrong = -1
     partial.count = n
     partial.sum.sum = n
     partial.sum.lost = 0
     transfer(&call.targets, start, n, <char *>labels, sizeof(int64_t))
-    for i in range(n):
-        wrong |= <uint64_t>labels[i] >= <uint64_t>call.classes
-    if wrong:
+    for i in range(n):  # vectorises, as comparisons do not
+        signs |= <uint64_t>labels[i] | (last - <uint64_t>labels[i])
+    if <int64_t>signs < 0:
         for i in range(n):
             if <uint64_t>labels[i] >= <uint64_t>call.classes:
                 partial.wrong = start + i
@@ -273,6 +273,9 @@ cdef void give_rows(const Call *call, const Operand *operand, Py_ssize_t start, 
 cdef void add_losses(const Call *call, Py_ssize_t n, const void *losses, fb_lanes *lanes) noexcept nogil:
     # Up to a block of them.
     cdef double block[FB_BLOCK]
+    if n & (FB_LANES - 1) == 0:
+        call.kernels.add(n, losses, lanes)
+        return
     memcpy(block, losses, n * call.size)
     memset(<char *>block + n * call.size, 0, (-n & (FB_LANES - 1)) * call.size)
     call.kernels.add((n + FB_LANES - 1) & -FB_LANES, block, lanes)
