@@ -26,28 +26,46 @@ FB_INLINE void FN(across_max)(const REAL *x, int64_t apart, int64_t classes, int
     }
 }
 
-/* How far ahead the memory of logits and of their exponentials is asked for: where a second-level cache holds those of a group
- * and of the next one, that is the next group (a quarter to a third less time, measured); else it is a few classes on. */
-FB_INLINE int64_t FN(distance)(int64_t classes, int64_t apart, int64_t step)
+/* FB_LANES rows, or more: where their logits lie, and where exp(x - max) is kept; how far their classes lie apart, and how far
+ * ahead memory is asked for. */
+typedef struct {
+    const REAL *x;
+    REAL *e;
+    int64_t x_apart, e_apart, x_ahead, e_ahead;
+} FN(across_place);
+
+/* Where a second-level cache holds a group and the next one, that is the next group (a quarter to a third less time, measured):
+ * further rows, if the next class leaves room for them, or else what is behind the last class. Otherwise it is a few
+ * classes on. */
+FB_INLINE int64_t FN(across_ahead)(const fb_rows *rows, int64_t start, int64_t apart)
 {
     const int64_t group = FB_GROUP * (int64_t)sizeof(REAL);
-    return classes * group <= 1 << 19 ? FB_GROUP : FB_FOUR * step * apart;
+    if (rows->classes * group > 1 << 19)
+        return FB_FOUR * FB_LANES * apart;
+    return start + FB_GROUP < apart ? FB_GROUP : rows->classes * apart - start;
+}
+
+FB_INLINE FN(across_place) FN(vector_at)(FN(across_place) place, int64_t i)
+{
+    place.x += i * FB_LANES;
+    place.e += i * FB_LANES;
+    return place;
 }
 
 /* Of classes start .. stop every step-th, four at most: exp(x - max) and its sum. */
-FB_INLINE void FN(across_four)(const REAL *x, int64_t apart, REAL *e, int64_t e_apart, int64_t classes,
-                               int64_t start, int64_t stop, int64_t step, FN(across_sums) * sums, double *sum,
-                               double *lost)
+FB_INLINE void FN(across_four)(FN(across_place) place, int64_t start, int64_t stop, int64_t step,
+                               FN(across_sums) * sums, double *sum, double *lost)
 {
-    const int64_t next_x = FN(distance)(classes, apart, step), next_e = FN(distance)(classes, e_apart, step);
     REAL two[FB_LANES] FB_ALIGNED = {0}, max[FB_LANES] FB_ALIGNED;
     SIGNED_BITS ties[FB_LANES] FB_ALIGNED;
     memcpy(max, sums->max, sizeof max);
     memcpy(ties, sums->ties, sizeof ties);
     for (int64_t c = start; c < stop; c += step) {
-        FN(fetch_vector)(x + c * apart + next_x);
-        FN(fetch_vector)(e + c * e_apart + next_e);
-        FN(exp_add)(x + c * apart, max, e + c * e_apart, two, ties);
+        const REAL *x = place.x + c * place.x_apart;
+        REAL *e = place.e + c * place.e_apart;
+        FN(fetch_vector)(x + place.x_ahead);
+        FN(fetch_vector)(e + place.e_ahead);
+        FN(exp_add)(x, max, e, two, ties);
         if ((c - start) / step % 2 == 1 || c + step >= stop)
             FN(exp_flush)(two, sum, lost);
     }
@@ -55,16 +73,14 @@ FB_INLINE void FN(across_four)(const REAL *x, int64_t apart, REAL *e, int64_t e_
 }
 
 /* One step along a piece, of many classes. */
-FB_INLINE void FN(across_step)(const REAL *x, int64_t apart, REAL *e, int64_t e_apart, int64_t classes,
-                               int64_t start, int64_t whole, int64_t end, FN(across_sums) * sums)
+FB_INLINE void FN(across_step)(FN(across_place) place, int64_t start, int64_t whole, int64_t end,
+                               FN(across_sums) * sums)
 {
     const int64_t stop = whole - start < FB_FOUR * FB_LANES ? whole : start + FB_FOUR * FB_LANES;
     for (int64_t k = 0; k < FB_LANES && start < whole; k++)
-        FN(across_four)(x, apart, e, e_apart, classes, start + k, stop, FB_LANES, sums, sums->piece[k],
-                        sums->piece_lost[k]);
+        FN(across_four)(place, start + k, stop, FB_LANES, sums, sums->piece[k], sums->piece_lost[k]);
     for (int64_t c = whole; c < end && stop == whole; c++) /* what is no whole vector of a row */
-        FN(across_four)(x, apart, e, e_apart, classes, c, c + 1, 1, sums, sums->piece[c - whole],
-                        sums->piece_lost[c - whole]);
+        FN(across_four)(place, c, c + 1, 1, sums, sums->piece[c - whole], sums->piece_lost[c - whole]);
 }
 
 FB_INLINE void FN(begin_piece)(FN(across_sums) * sums)
@@ -89,16 +105,16 @@ FB_INLINE REAL *FN(across_exp)(const fb_rows *rows, int64_t first, REAL *nowhere
 
 FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t start, int64_t count)
 {
-    const int64_t classes = rows->classes, apart = rows->apart.x, vectors = count / FB_LANES;
-    const int64_t step = FB_FOUR * FB_LANES;
-    const REAL *x = (const REAL *)rows->x + start;
+    const int64_t classes = rows->classes, vectors = count / FB_LANES;
     FN(across_sums) sums[FB_GROUP / FB_LANES] FB_ALIGNED;
     REAL nowhere[FB_GROUP] FB_ALIGNED;
-    int64_t e_apart;
-    REAL *e = FN(across_exp)(rows, start, nowhere, &e_apart);
+    FN(across_place) place = {.x = (const REAL *)rows->x + start, .x_apart = rows->apart.x};
+    place.e = FN(across_exp)(rows, start, nowhere, &place.e_apart);
+    place.x_ahead = FN(across_ahead)(rows, start, place.x_apart);
+    place.e_ahead = FN(across_ahead)(rows, start, place.e_apart);
 
     const int few = classes <= FB_FEW_CLASSES;
-    FN(across_max)(x, apart, classes, count, group->max);
+    FN(across_max)(place.x, place.x_apart, classes, count, group->max);
     for (int64_t i = 0; i < vectors; i++) {
         memset(sums[i].sum, 0, few ? sizeof sums[i].sum[0] : sizeof sums[i].sum);
         memset(sums[i].lost, 0, few ? sizeof sums[i].lost[0] : sizeof sums[i].lost);
@@ -109,16 +125,14 @@ FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t 
     }
     for (int64_t c = 0; c < classes && few; c += FB_FOUR)
         for (int64_t i = 0; i < vectors; i++)
-            FN(across_four)(x + i * FB_LANES, apart, e + i * FB_LANES, e_apart, classes, c,
-                            c + FB_FOUR < classes ? c + FB_FOUR : classes, 1, &sums[i], sums[i].sum[0],
-                            sums[i].lost[0]);
+            FN(across_four)(FN(vector_at)(place, i), c, c + FB_FOUR < classes ? c + FB_FOUR : classes, 1,
+                            &sums[i], sums[i].sum[0], sums[i].lost[0]);
     for (int64_t begin = 0; begin < classes && !few; begin += FB_PIECE) {
         const int64_t end = classes - begin < FB_PIECE ? classes : begin + FB_PIECE;
         const int64_t whole = begin + ((end - begin) & -FB_LANES);
-        for (int64_t c = begin; c < (whole > begin ? whole : end); c += step)
+        for (int64_t c = begin; c < (whole > begin ? whole : end); c += FB_FOUR * FB_LANES)
             for (int64_t i = 0; i < vectors; i++)
-                FN(across_step)(x + i * FB_LANES, apart, e + i * FB_LANES, e_apart, classes, c, whole, end,
-                                &sums[i]);
+                FN(across_step)(FN(vector_at)(place, i), c, whole, end, &sums[i]);
         for (int64_t i = 0; i < vectors; i++) {
             FN(end_piece)(&sums[i]);
             FN(begin_piece)(&sums[i]);
