@@ -49,9 +49,9 @@ test-peers: $(VENV)/.built $(VENV)/.group-test $(VENV)/.group-peers ## install t
 test-asan: build/asan/.built $(VENV)/.built $(VENV)/.group-test ## run the tests under AddressSanitizer and UBSan
 	$(ASAN) PYTHONPATH=$(CURDIR)/build/asan/lib $(BIN)/python -P -m pytest $(NOT_ASAN) $(ARGS)
 
-# Instrumented code is other code, QEMU leaves AddressSanitizer no room, and memory that is freed or limited is another
-# thing with it.
-NOT_ASAN := --ignore=tests/test_vectorised.py --ignore=tests/test_old_cpu.py \
+# Instrumented code is other code, QEMU leaves AddressSanitizer no room, a browser does not start with it, and memory that
+# is freed or limited is another thing with it.
+NOT_ASAN := --ignore=tests/test_vectorised.py --ignore=tests/test_old_cpu.py --ignore=tests/test_dashboard.py \
             --deselect=tests/test_process.py::test_nothing_leaks \
             --deselect=tests/test_threads.py::test_threads_that_cannot_be_started
 

@@ -18,7 +18,7 @@ enum { THREADS = 4, ROUNDS = 3, ROWS = 70, MOST = ROWS * 200 };
 /* The one race there may be: values of a moment, of an array that somebody writes to during the call. */
 __attribute__((visibility("default"))) const char *__tsan_default_suppressions(void)
 {
-    return "race:load_i32\nrace:fb_load_u8_\n";
+    return "race:load_i32\nrace:fb_load_bool_\n";
 }
 
 /* Remember where a value was read, so that the suppressions can tell. */

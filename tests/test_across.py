@@ -44,7 +44,7 @@ def labels(logits):
 
 
 def turned(logits):
-    return np.ascontiguousarray(logits.T)
+    return logits.T.copy(order="C")  # also where it would be contiguous: it is written to
 
 
 def same(a, b):
