@@ -33,8 +33,8 @@ from fastbce._arrays cimport (
     fb_block,
     fb_buffers,
     fb_kernels,
-    fb_sum,
     fb_lanes,
+    fb_sum,
     fb_sum_value,
     give,
     kernels_for,
@@ -189,6 +189,7 @@ cdef inline Py_ssize_t block_length(const Call *call) noexcept nogil:
 
 
 cdef inline bint is_one_block(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
+    # Whether run_chunk would make one block of n elements.
     return 0 < n <= most and (n < FB_LANES or n & (FB_LANES - 1) == 0)
 
 

@@ -121,7 +121,7 @@ typedef struct {
     void (*fill)(int64_t n, double value, void *to);
     void (*add)(int64_t n, const void *values, fb_lanes *lanes);
     fb_sum (*total)(const fb_lanes *);
-    fb_sum (*sum)(int64_t n, const void *values);
+    fb_sum (*sum)(int64_t n, const void *values); /* of one block: what add and total make of it */
     int64_t (*outside)(int64_t n, const void *y, const void *weight); /* the first y outside [0, 1], or -1 */
     int64_t (*cross_entropy)(const fb_rows *); /* the first row with a bad label, or -1 */
     /* A row of labels in pieces of FB_PIECE classes, sums an array of FB_SUM_BYTES a piece. */
