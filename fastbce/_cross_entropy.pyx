@@ -73,6 +73,9 @@ cdef enum:
     PARALLEL_FROM = 2 * CHUNK
     # Rows that lie across memory and are brought together at once, if they have that few elements (measured).
     ACROSS_ROWS = 64
+    # From this many rows on, some of them may be brought together for the others to begin with a cache line.
+    ALIGN_FROM = 1024
+    CACHE_LINE = 64
     ACROSS = 1 << 20
     # Below this many elements the GIL is kept.
     RELEASE_FROM = 4096
@@ -83,6 +86,7 @@ cdef struct Call:
     Py_ssize_t rows, classes, chunk, size     # chunk: rows in one; size: bytes of the type computed in
     bint has_labels, has_ignore
     bint across                               # whether rows are used as they lie, see run_across
+    Py_ssize_t before                         # rows before the first whole cache line, see rows_before_line
     int64_t ignore_index
     double smoothing, scale
     const void *class_weight                  # of the type computed in, or NULL
@@ -315,6 +319,41 @@ cdef Py_ssize_t run_along(const Call *call, fb_rows *rows, Py_ssize_t start, Py_
     return start + found if found >= 0 else -1
 
 
+cdef inline bint keeps_logits(const Call *call) noexcept nogil:
+    cdef char *x = call.x.data
+    return x != call.grad.data and x != call.hess.data and x != call.proba.data
+
+
+cdef inline void move_on(fb_rows *rows, Py_ssize_t n, Py_ssize_t size) noexcept nogil:
+    # Past n rows, where these are neighbours.
+    rows.x = <const char *>rows.x + n * size
+    if rows.grad != NULL:
+        rows.grad = <char *>rows.grad + n * size
+    if rows.hess != NULL:
+        rows.hess = <char *>rows.hess + n * size
+    if rows.proba != NULL:
+        rows.proba = <char *>rows.proba + n * size
+    rows.labels += n
+    if rows.weight != NULL:
+        rows.weight = <char *>rows.weight + n * size
+    rows.loss = <char *>rows.loss + n * size
+
+
+cdef Py_ssize_t run_vectors(const Call *call, fb_rows *rows, Py_ssize_t *n) noexcept nogil:
+    # n neighbours, by the vector. A rest that is worth it (measured) is done with some of those before, which come out the
+    # same again; *n leaves it out otherwise. Returns the first of them that is wrong, or -1.
+    cdef Py_ssize_t rest = n[0] % FB_LANES, found, again
+    rows.rows = n[0] - rest
+    found = call.kernels.cross_entropy(rows)
+    if rest < 4 or not keeps_logits(call):
+        n[0] -= rest
+        return found
+    move_on(rows, n[0] - FB_LANES, call.size)
+    rows.rows = FB_LANES
+    again = call.kernels.cross_entropy(rows)
+    return n[0] - FB_LANES + again if found < 0 and again >= 0 else found
+
+
 cdef Py_ssize_t run_across(const Call *call, fb_rows *rows, Py_ssize_t start, Py_ssize_t n,
                            char *memory) noexcept nogil:
     # The same where neighbouring rows lie next to each other: used as they lie, but for what is no whole vector.
@@ -322,15 +361,13 @@ cdef Py_ssize_t run_across(const Call *call, fb_rows *rows, Py_ssize_t start, Py
     cdef fb_rows piece
     while n > 0:
         piece = rows[0]
-        run = n
+        run = n if start >= call.before else min(n, call.before - start)
         piece.x = neighbours(call, &call.x, start, &run, &piece.apart.x)
         piece.grad = neighbours(call, &call.grad, start, &run, &piece.apart.grad)
         piece.hess = neighbours(call, &call.hess, start, &run, &piece.apart.hess)
         piece.proba = neighbours(call, &call.proba, start, &run, &piece.apart.proba)
         if run >= FB_LANES:
-            run &= -FB_LANES
-            piece.rows = run
-            found = call.kernels.cross_entropy(&piece)
+            found = run_vectors(call, &piece, &run)
             if found >= 0:
                 found += start
         else:
@@ -386,14 +423,20 @@ cdef size_t memory_of_chunk(const Call *call) noexcept nogil:
     return parts * bytes_of_rows(call, most) + scratch * bytes_of_rows(call, 1)
 
 
+cdef inline Py_ssize_t rows_after_line(const Call *call) noexcept nogil:
+    # How many rows the first chunk is short of, so that all others begin with a cache line.
+    return -call.before & (FB_LANES - 1)
+
+
 cdef void run_chunk(const void *call_, Py_ssize_t chunk, char *memory, Partial *partial) noexcept nogil:
     cdef const Call *call = <const Call *>call_
     cdef fb_buffers buffers
     cdef fb_lanes lanes
-    cdef Py_ssize_t start = chunk * call.chunk, n = min(call.chunk, call.rows - start)
+    cdef Py_ssize_t start = chunk * call.chunk - rows_after_line(call), stop = min(start + call.chunk, call.rows)
+    start = max(start, 0)
     memset(&lanes, 0, sizeof(lanes))
     partial.count = 0
-    partial.wrong = run_rows(call, start, n, memory, &buffers, &lanes)
+    partial.wrong = run_rows(call, start, stop - start, memory, &buffers, &lanes)
     partial.sum = call.kernels.total(&lanes)
 
 
@@ -425,14 +468,28 @@ cdef inline bint can_run_across(const Call *call) noexcept nogil:
 
 
 cdef Py_ssize_t rows_of_a_task(const Call *call, Py_ssize_t chunk, int threads) noexcept nogil:
-    # A chunk; or where rows lie across memory, more: memory is slow where it is read in pieces of a few bytes.
-    cdef Py_ssize_t rows, most = ACROSS_ROWS
+    # A chunk; or where rows lie across memory, more: memory is slow where it is read in pieces of a few bytes. What few
+    # neighbours there are is not divided.
+    cdef Py_ssize_t rows, most = ACROSS_ROWS, run = call.x.shape[max(call.x.ndim - 2, 0)]
     if chunk >= ACROSS_ROWS or not (lies_across(call, &call.x) or lies_across(call, &call.grad)):
         return chunk
     if not call.across:
         most = min(most, ACROSS // call.classes)
+    elif run <= 2 * ACROSS_ROWS and call.rows >= 2 * threads * run:
+        return max(max(ACROSS_ROWS // run, 1) * run, chunk)
     rows = min((call.rows + threads - 1) // threads, most)
     return max((rows + FB_LANES - 1) & -FB_LANES, chunk)
+
+
+cdef Py_ssize_t rows_before_line(const Call *call) noexcept nogil:
+    # Where rows lie across memory, and every class begins at the same place of a cache line: how many begin in the line
+    # before. (NumPy's large arrays begin 16 bytes after a line. Else each vector would take two, a third more time,
+    # measured.) Chunks depend on it, so sums of losses must not.
+    cdef int last = call.x.ndim - 1
+    if (not call.across or call.losses == NULL or call.rows < ALIGN_FROM or call.x.shape[last - 1] != call.rows
+            or call.x.strides[last] % CACHE_LINE != 0):
+        return 0
+    return (-<Py_ssize_t>call.x.data & (CACHE_LINE - 1)) // call.size
 
 
 cdef void sum_losses(const Call *call, Py_ssize_t chunk, fb_sum *total) noexcept nogil:
@@ -581,6 +638,7 @@ cdef int execute(Call *call, int threads, Partial *total) except -1:
         call.losses = <char *>malloc(call.rows * call.size)
         if call.losses == NULL:
             raise MemoryError
+    call.before = rows_before_line(call)
     cdef size_t bytes = memory_of_chunk(call)
     cdef char *memory = NULL
     try:
@@ -591,7 +649,8 @@ cdef int execute(Call *call, int threads, Partial *total) except -1:
                     raise MemoryError
             run_chunk(call, 0, memory, total)
         else:
-            run_chunks(run_chunk, call, (call.rows + call.chunk - 1) // call.chunk, threads, total, bytes)
+            run_chunks(run_chunk, call, (call.rows + rows_after_line(call) + call.chunk - 1) // call.chunk, threads,
+                       total, bytes)
         if call.losses != NULL:
             sum_losses(call, chunk, &total.sum)
     finally:

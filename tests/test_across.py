@@ -8,7 +8,8 @@ import pytest
 
 import fastbce as fb
 
-# Fewer rows than a vector, a vector, a rest; classes around the limit of few, around a piece.
+# Fewer rows than a vector, a vector, a rest, a small one; classes around the limit of few, around a piece; many
+# rows, taken one vector at a time.
 SHAPES = [
     (1, 5),
     (15, 7),
@@ -20,6 +21,8 @@ SHAPES = [
     (70, 2),
     (80, 300),
     (130, 144),
+    (300, 70),
+    (275, 300),
 ]
 
 
@@ -83,15 +86,41 @@ def test_hessian(logits):
         assert same(a.T, b)
 
 
-def test_class_axis_in_the_middle():
-    x = (
-        np.random.default_rng(0).normal(size=(3, 37, 50)).astype(np.float32)
-    )  # whole vectors and a rest, thrice
-    y = np.random.default_rng(1).integers(0, 37, (3, 50))
-    value, grad = fb.cross_entropy_value_and_grad(np.moveaxis(x, 1, -1).copy(), y)
-    across, out = fb.cross_entropy_value_and_grad(x, y, axis=1, out=np.empty_like(x))
+@pytest.mark.parametrize("shape", [(3, 37, 50), (5, 300, 40), (3, 300, 20)], ids=str)  # vectors and a rest
+@pytest.mark.parametrize("in_place", [False, True])
+def test_class_axis_in_the_middle(shape, in_place):
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    y = np.random.default_rng(1).integers(0, shape[1], (shape[0], shape[2]))
+    weights = np.random.default_rng(2).random(y.shape)
+    value, grad = fb.cross_entropy_value_and_grad(np.moveaxis(x, 1, -1).copy(), y, sample_weight=weights)
+    across, out = fb.cross_entropy_value_and_grad(
+        x, y, axis=1, sample_weight=weights, out=x if in_place else np.empty_like(x)
+    )
     assert across == value
     assert same(np.moveaxis(out, 1, -1), grad)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("offset", [0, 1, 4, 15])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_wherever_a_cache_line_begins(dtype, offset, threads):
+    rows, classes = 1024, 300  # each class begins at the same place of a line
+    memory = np.empty((2, rows * classes + 64), dtype)
+    first = -memory.ctypes.data % 64 // memory.itemsize + offset
+    x, out = memory[:, first : first + rows * classes].reshape(2, classes, rows)
+    x[...] = np.random.default_rng(0).normal(scale=5, size=x.shape)
+    y = np.random.default_rng(1).integers(0, classes, rows)
+    losses = np.empty((2, rows), dtype)
+    value, grad = fb.cross_entropy_value_and_grad(x.T.copy(), y, loss_out=losses[0])
+    across, _ = fb.cross_entropy_value_and_grad(
+        x, y, axis=0, out=out, loss_out=losses[1], num_threads=threads
+    )
+    assert across == value
+    assert same(out.T, grad)
+    assert same(losses[0], losses[1])
+    y[3] = classes
+    with pytest.raises(IndexError, match="position 3"):
+        fb.cross_entropy(x, y, axis=0, num_threads=threads)
 
 
 def test_a_class_axis_without_length_in_memory():

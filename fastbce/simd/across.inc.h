@@ -37,12 +37,11 @@ typedef struct {
 /* Where a second-level cache holds a group and the next one, that is the next group (a tenth to a third less time, measured):
  * further rows, if the next class leaves room for them, or else what is behind the last class. Otherwise it is a few
  * classes on. */
-FB_INLINE int64_t FN(across_ahead)(const fb_rows *rows, int64_t start, int64_t apart)
+FB_INLINE int64_t FN(across_ahead)(const fb_rows *rows, int64_t start, int64_t group, int64_t apart)
 {
-    const int64_t group = FB_GROUP * (int64_t)sizeof(REAL);
-    if (rows->classes * group > 1 << 19)
+    if (rows->classes * group * (int64_t)sizeof(REAL) > 1 << 19)
         return FB_FOUR * FB_LANES * apart;
-    return start + FB_GROUP < apart ? FB_GROUP : rows->classes * apart - start;
+    return start + group < apart ? group : rows->classes * apart - start;
 }
 
 FB_INLINE FN(across_place) FN(vector_at)(FN(across_place) place, int64_t i)
@@ -103,15 +102,17 @@ FB_INLINE REAL *FN(across_exp)(const fb_rows *rows, int64_t first, REAL *nowhere
     return rows->grad ? (REAL *)rows->grad + first : rows->proba ? (REAL *)rows->proba + first : nowhere;
 }
 
-FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t start, int64_t count)
+/* count rows, of a group of up to most. */
+FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t start, int64_t count,
+                                int64_t most)
 {
     const int64_t classes = rows->classes, vectors = count / FB_LANES;
     FN(across_sums) sums[FB_GROUP / FB_LANES] FB_ALIGNED;
     REAL nowhere[FB_GROUP] FB_ALIGNED;
     FN(across_place) place = {.x = (const REAL *)rows->x + start, .x_apart = rows->apart.x};
     place.e = FN(across_exp)(rows, start, nowhere, &place.e_apart);
-    place.x_ahead = FN(across_ahead)(rows, start, place.x_apart);
-    place.e_ahead = FN(across_ahead)(rows, start, place.e_apart);
+    place.x_ahead = FN(across_ahead)(rows, start, most, place.x_apart);
+    place.e_ahead = FN(across_ahead)(rows, start, most, place.e_apart);
 
     const int few = classes <= FB_FEW_CLASSES;
     FN(across_max)(place.x, place.x_apart, classes, count, group->max);
