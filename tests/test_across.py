@@ -8,8 +8,8 @@ import pytest
 
 import fastbce as fb
 
-# Fewer rows than a vector, a vector, a rest, a small one; classes around the limit of few, around a piece; many
-# rows, taken one vector at a time.
+# Fewer rows than a vector, a vector, a rest, a small one; classes around the limit of few, around a piece;
+# many rows, taken one vector at a time.
 SHAPES = [
     (1, 5),
     (15, 7),
