@@ -340,8 +340,8 @@ cdef inline void move_on(fb_rows *rows, Py_ssize_t n, Py_ssize_t size) noexcept 
 
 
 cdef Py_ssize_t run_vectors(const Call *call, fb_rows *rows, Py_ssize_t *n) noexcept nogil:
-    # n neighbours, by the vector. A rest that is worth it (measured) is done with some of those before, which come out the
-    # same again; *n leaves it out otherwise. Returns the first of them that is wrong, or -1.
+    # n neighbours, by the vector. A rest that is worth it (measured) is done with some of those before, which come out
+    # the same again; *n leaves it out otherwise. Returns the first of them that is wrong, or -1.
     cdef Py_ssize_t rest = n[0] % FB_LANES, found, again
     rows.rows = n[0] - rest
     found = call.kernels.cross_entropy(rows)
