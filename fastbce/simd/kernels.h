@@ -110,7 +110,7 @@ typedef void (*fb_store)(int64_t n, const void *from, char *to, int64_t stride, 
 /* The kernels for one type computed in. */
 typedef struct {
     fb_load load[FB_DTYPES];             /* values */
-    fb_load load_targets[FB_DTYPES];     /* the same, but out of [0, 1] stays out of it: -1 or 2 */
+    fb_load load_targets[FB_DTYPES];     /* the same, but what is out of [0, 1] is 2 */
     fb_store store[FB_DTYPES];           /* to FB_F32 and FB_F64, float to FB_F16 and FB_BF16; else NULL */
     int (*bce_logits)(const fb_block *); /* nonzero: a target may be outside [0, 1] */
     int (*focal)(const fb_block *);      /* the same */

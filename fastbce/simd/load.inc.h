@@ -14,8 +14,10 @@ FB_INLINE REAL FN(FB_CAT(read_, FB_SOURCE_NAME))(const char *at, int swapped, in
     if (swapped)
         fb_reverse(&stored, sizeof stored);
     const __typeof__(FB_WIDEN(stored)) value = FB_WIDEN(stored);
-    if (targets) /* what is out of range must not be rounded into it */
-        return value > 1 ? 2 : value < 0 ? -1 : (REAL)value;
+    const int whole = (FB_SOURCE)0.5 == 0 &&
+                      sizeof value == sizeof(int64_t); /* 32 bits of it convert faster */
+    if (targets)                                       /* what is out of range must not be rounded into it */
+        return value > 1 || value < 0 ? 2 : whole ? (REAL)(int32_t)value : (REAL)value;
     return (REAL)value;
 }
 
