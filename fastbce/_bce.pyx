@@ -83,7 +83,7 @@ cdef struct Call:
     const fb_kernels *kernels
     Py_ssize_t n, size        # elements; bytes of one, of the type computed in
     Loss kind
-    bint weighted, balanced   # whether weight is read; and pos_weight and smoothing, too
+    bint weighted, balanced   # whether weight is read; and pos_weight, too
     double scale, smoothing, clip_low, clip_high, alpha, gamma
     Operand x, y, weight, pos_weight, where, loss, grad, hess, proba
 
@@ -414,8 +414,10 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
 
     call.kind = kind
     call.n = cnp.PyArray_SIZE(x)
-    call.balanced = positive is not None or call.smoothing != 0 or eps is not None or kind == FOCAL
-    call.weighted = call.balanced or weight is not None or mask is not None
+    call.weighted = weight is not None or mask is not None
+    call.balanced = (positive is not None or eps is not None or kind == FOCAL
+                     or (call.weighted and call.smoothing != 0))
+    call.weighted = call.weighted or call.balanced
     call.weight.data = call.pos_weight.data = call.where.data = NULL
     call.loss.data = call.grad.data = call.hess.data = call.proba.data = NULL
     describe_input(&call.x, x, call.kernels, False)

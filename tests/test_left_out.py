@@ -179,3 +179,23 @@ def test_a_large_array_with_weights_is_summed_as_a_smaller_one(dtype, option):
     loss = loss_of("bce_with_logits")
     large = loss(logits, targets, reduction="sum", **{option: weights})
     assert large == loss(logits[:n], targets[:n], reduction="sum", **{option: weights[:n]})
+
+
+# --- a weight of 1 ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+def test_weights_of_1_change_no_bit(function, dtype, soft, smoothing):
+    if function == "sigmoid_focal_loss":
+        pytest.skip("has no label_smoothing")
+    shape = (90, 4) if function == "cross_entropy" else (600,)
+    first, targets = inputs(function, shape, dtype, soft=soft)
+    plain = each(function, first, targets, label_smoothing=smoothing)
+    weights = np.ones(losses_shape(function, shape), dtype)
+    all_options = [{"sample_weight": weights}, {"where": weights > 0}]
+    if function != "cross_entropy":
+        all_options.append({"pos_weight": 1.0})
+    elif not (soft or smoothing):  # whose targets are added in another order
+        all_options.append({"class_weight": np.ones(4, dtype)})
+    for options in all_options:
+        assert_same_bits(each(function, first, targets, label_smoothing=smoothing, **options), plain)

@@ -114,7 +114,7 @@ FB_INLINE FN(loss_grad) FN(bce_probs_hard)(REAL p, int positive, REAL c, FN(scal
 }
 
 /* loss = -(a max(log1p(-p), -100) + b max(log p, -100)); limits: 1 for torch's two limits, 0 for clipped p.
- * Error, a soft target: 1.53 ULP at p = 0.706681809501859, y = 0.9999999999982466 (double); a hard one: 0.941 at
+ * Error, a soft target: 1.72 ULP at p = 0.7066818095019562, y = 0.9999999999982466 (double); a hard one: 0.941 at
  * p = 0.2931969 (float), 0.969 at p = 0.29641626644241886 (double), y = 0. */
 FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, REAL a_low, FN(scaled) scaled_p,
                                   FN(scaled) scaled_q, int limits, int ordinary)

@@ -5,7 +5,9 @@
 
 FB_INLINE int FN(weights_of)(const fb_block *block)
 {
-    return !block->weight ? FB_UNWEIGHTED : block->pos_weight ? FB_OF_TERMS : FB_OF_SAMPLES;
+    if (!block->weight)
+        return block->smoothing > 0 ? FB_SMOOTHED : FB_UNWEIGHTED;
+    return block->pos_weight ? FB_OF_TERMS : FB_OF_SAMPLES;
 }
 
 /* What an element counts for: the two terms' weights a + a_low and b, and the weight of the whole. */
@@ -13,19 +15,20 @@ typedef struct {
     REAL a, b, weight, a_low;
 } FN(terms);
 
-FB_INLINE FN(terms) FN(element_terms)(const fb_block *block, int64_t i, int weights)
+FB_INLINE FN(terms) FN(element_terms)(const fb_block *block, int64_t i, REAL smoothing, int weights)
 {
     const REAL y = ((const REAL *)block->y)[i];
     FN(terms) terms = {1 - y, y, 1, (1 - (1 - y)) - y};
-    if (weights)
+    if (weights == FB_OF_SAMPLES || weights == FB_OF_TERMS)
         terms.weight = ((const REAL *)block->weight)[i];
-    if (weights == FB_OF_TERMS) {
-        const REAL smoothing = (REAL)block->smoothing;
-        const REAL unsmoothed = smoothing == 0;
+    if (weights >= FB_SMOOTHED) {
+        const REAL unsmoothed = weights != FB_SMOOTHED && smoothing == 0;
         terms.a = FMA(1 - y, 1 - smoothing, smoothing / 2);
-        terms.b = ((const REAL *)block->pos_weight)[i] * FMA(y, 1 - smoothing, smoothing / 2);
+        terms.b = FMA(y, 1 - smoothing, smoothing / 2);
         terms.a_low *= unsmoothed; /* smoothing rounds by as much itself */
     }
+    if (weights == FB_OF_TERMS)
+        terms.b *= ((const REAL *)block->pos_weight)[i];
     return terms;
 }
 
@@ -72,13 +75,13 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weights, int
     const int64_t n = block->n & -FB_LANES;
     const REAL *x = block->x, *y = block->y;
     REAL *loss = block->loss, *grad = block->grad, *hess = block->hess;
-    const REAL scale = (REAL)block->scale;
+    const REAL scale = (REAL)block->scale, smoothing = (REAL)block->smoothing;
     const REAL gamma = (REAL)(block->gamma < 1e30 ? block->gamma
                                                   : 1e30); /* so that no product with it overflows */
     const REAL positive = (REAL)(block->alpha < 0 ? 1 : block->alpha);
     const REAL negative = (REAL)(block->alpha < 0 ? 1 : 1 - block->alpha);
     REAL u_high[FB_BLOCK] FB_ALIGNED, u_low[FB_BLOCK] FB_ALIGNED;
-    const int weighted = weights == FB_OF_TERMS;
+    const int weighted = weights >= FB_SMOOTHED;
     BITS largest = 0;
 
     for (int64_t i = 0; i < n; i++) {
@@ -92,7 +95,7 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weights, int
         const FN(pair) t = {t_high[i], t_low[i]}, u = {u_high[i], u_low[i]};
         const FN(pair) log = FN(log1p_unit)(t, u, ordinary);
         const REAL sigmoid = u.high + u.low;
-        const FN(terms) w = FN(element_terms)(block, i, weights);
+        const FN(terms) w = FN(element_terms)(block, i, smoothing, weights);
         const BITS bits = FN(unit_bits)(y[i], w.weight);
         largest = bits > largest ? bits : largest;
         const REAL c = FN(against)(x[i], w.a, w.b), a_plus_b = weighted ? w.a + w.b : 1;
@@ -201,20 +204,27 @@ FB_INLINE int FN(bce_probs_hard_loop)(const fb_block *block, int weights, int wa
     return largest > FN(to_bits)(1);
 }
 
-/* Those of any targets: hard ones get the same bits. */
-FB_INLINE int FN(soft_inverses)(const fb_block *block, int limits, int ordinary, REAL *restrict inverse_p,
-                                REAL *restrict inverse_q)
+/* Those of any targets, both from one division. Hard ones get the same bits as above, and for the term that does not count
+ * any finite number. */
+FB_INLINE int FN(soft_inverses)(const fb_block *block, int weights, int limits, int ordinary,
+                                REAL *restrict inverse_p, REAL *restrict inverse_q)
 {
     const int64_t n = block->n & -FB_LANES;
-    const REAL *x = block->x;
+    const REAL *x = block->x, *y = block->y;
     const REAL low = (REAL)block->clip_low, high = (REAL)block->clip_high;
+    const REAL never = 2; /* what no target is */
+    const int smoothed = weights == FB_OF_TERMS && block->smoothing > 0;
+    const REAL hard_p = smoothed ? never : 1, hard_q = smoothed ? never : 0;
     BITS largest = 0;
 
     for (int64_t i = 0; i < n; i++) {
         const REAL p = limits ? x[i] + 0 : FN(clip)(x[i], low, high);
         const BITS beyond = FN(beyond)(x[i]);
-        inverse_p[i] = 1 / FN(scale)(p, ordinary).m;
-        inverse_q[i] = 1 / FN(scale)(1 - p, ordinary).m;
+        const REAL p_or_1 = weights != FB_SMOOTHED && y[i] == hard_q ? 1 : FN(scale)(p, ordinary).m;
+        const REAL q_or_1 = weights != FB_SMOOTHED && y[i] == hard_p ? 1 : FN(scale)(1 - p, ordinary).m;
+        const REAL inverse = 1 / (p_or_1 * q_or_1);
+        inverse_p[i] = q_or_1 * inverse;
+        inverse_q[i] = p_or_1 * inverse;
         largest = beyond > largest ? beyond : largest;
     }
     return FN(known_of)(largest) == FB_BELOW_1;
@@ -226,12 +236,13 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weights, int want_gr
     const int64_t n = block->n & -FB_LANES;
     const REAL *x = block->x, *y = block->y;
     REAL *loss = block->loss, *grad = block->grad;
-    const REAL scale = (REAL)block->scale, low = (REAL)block->clip_low, high = (REAL)block->clip_high;
+    const REAL scale = (REAL)block->scale, smoothing = (REAL)block->smoothing;
+    const REAL low = (REAL)block->clip_low, high = (REAL)block->clip_high;
     BITS largest = 0;
 
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
-        const FN(terms) w = FN(element_terms)(block, i, weights);
+        const FN(terms) w = FN(element_terms)(block, i, smoothing, weights);
         const BITS bits_y = FN(unit_bits)(y[i], w.weight), bits_x = FN(unit_bits)(x[i], w.weight);
         const BITS bits = bits_y > bits_x ? bits_y : bits_x;
         largest = bits > largest ? bits : largest;
@@ -277,6 +288,8 @@ static int FN(bce_logits)(const fb_block *block)
         return FN(logits_block)(block, FB_UNWEIGHTED);
     case FB_OF_SAMPLES:
         return FN(logits_block)(block, FB_OF_SAMPLES);
+    case FB_SMOOTHED:
+        return FN(logits_block)(block, FB_SMOOTHED);
     default:
         return FN(logits_block)(block, FB_OF_TERMS);
     }
@@ -293,9 +306,9 @@ static int FN(focal)(const fb_block *block)
 FB_INLINE int FN(bce_probs_soft_block)(const fb_block *block, int weights, int want_grad, int limits)
 {
     REAL inverse_p[FB_BLOCK] FB_ALIGNED, inverse_q[FB_BLOCK] FB_ALIGNED;
-    if (limits && FN(soft_inverses)(block, 1, 1, inverse_p, inverse_q))
+    if (limits && FN(soft_inverses)(block, weights, 1, 1, inverse_p, inverse_q))
         return FN(bce_probs_loop)(block, weights, want_grad, 1, 1, inverse_p, inverse_q);
-    FN(soft_inverses)(block, limits, 0, inverse_p, inverse_q);
+    FN(soft_inverses)(block, weights, limits, 0, inverse_p, inverse_q);
     return FN(bce_probs_loop)(block, weights, want_grad, limits, 0, inverse_p, inverse_q);
 }
 
@@ -313,6 +326,9 @@ static __attribute__((noinline)) int FN(bce_probs_soft)(const fb_block *block, i
     case FB_OF_SAMPLES:
         return block->grad ? FN(bce_probs_soft_block)(block, FB_OF_SAMPLES, 1, 1)
                            : FN(bce_probs_soft_block)(block, FB_OF_SAMPLES, 0, 1);
+    case FB_SMOOTHED:
+        return block->grad ? FN(bce_probs_soft_block)(block, FB_SMOOTHED, 1, 1)
+                           : FN(bce_probs_soft_block)(block, FB_SMOOTHED, 0, 1);
     default:
         return block->grad ? FN(bce_probs_soft_block)(block, FB_OF_TERMS, 1, 1)
                            : FN(bce_probs_soft_block)(block, FB_OF_TERMS, 0, 1);
@@ -340,7 +356,7 @@ static int FN(bce_probs)(const fb_block *block)
     const int weights = FN(weights_of)(block);
     if (block->clip_low >= 0)
         return FN(bce_probs_soft)(block, 0);
-    if (weights == FB_OF_TERMS && block->smoothing > 0)
+    if (weights >= FB_SMOOTHED && block->smoothing > 0)
         return FN(bce_probs_soft)(block, 1);
     switch (weights) {
     case FB_UNWEIGHTED:

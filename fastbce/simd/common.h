@@ -44,8 +44,8 @@ enum { FB_LOSS = 1, FB_GRAD = 2, FB_HESS = 4 };
  * 1 itself, of floats, where one does. */
 enum { FB_ANY_P, FB_UP_TO_1, FB_BELOW_1 };
 
-/* Weights: none; those of samples; with them pos_weight and smoothing, which are those of the two terms. */
-enum { FB_UNWEIGHTED, FB_OF_SAMPLES, FB_OF_TERMS };
+/* Weights: none; those of samples; those that smoothing gives the two terms; all of these, and pos_weight. */
+enum { FB_UNWEIGHTED, FB_OF_SAMPLES, FB_SMOOTHED, FB_OF_TERMS };
 
 /* Before a loop whose output may be its input, element for element: no iteration depends on another one. */
 #ifdef __clang__
