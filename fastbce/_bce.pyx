@@ -14,6 +14,8 @@ import numpy as np
 
 from fastbce._arrays cimport (
     FB_BLOCK,
+    FB_F32,
+    FB_F64,
     FB_LANES,
     Operand,
     as_fraction,
@@ -280,23 +282,24 @@ cdef inline void lie_direct(Operand *operand, cnp.ndarray array) noexcept:
 
 cdef bint direct_call(Call *call, Loss kind, object x, object y, object out) noexcept:
     # Fill call, if these are plain arrays: contiguous, aligned, in native byte order, apart in memory.
-    cdef int code, y_code
+    cdef int code, own, y_code
     if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y)):
         return False
     cdef cnp.ndarray x_array = x, y_array = y, out_array
     code = cnp.PyArray_TYPE(x_array)
-    y_code = dtype_code(y_array)
+    own = FB_F32 if code == cnp.NPY_FLOAT else FB_F64
+    y_code = own if cnp.PyArray_TYPE(y_array) == code else dtype_code(y_array)
     if not ((code == cnp.NPY_FLOAT or code == cnp.NPY_DOUBLE) and y_code >= 0 and cnp.PyArray_ISCARRAY_RO(x_array)
             and cnp.PyArray_ISCARRAY_RO(y_array) and same_shape(x_array, y_array)):
         return False
     call.n = cnp.PyArray_SIZE(x_array)
     if call.n == 0:
         return False
-    call.kernels = kernels_for(dtype_code(x_array))
+    call.kernels = kernels_for(own)
     call.size = cnp.PyArray_ITEMSIZE(x_array)
     lie_direct(&call.x, x_array)
     lie_direct(&call.y, y_array)
-    call.x.load = call.kernels.load[dtype_code(x_array)]
+    call.x.load = call.kernels.load[own]
     call.y.load = call.kernels.load_targets[y_code]
     call.y.direct = cnp.PyArray_TYPE(y_array) == code
     call.grad.data = NULL
@@ -305,11 +308,11 @@ cdef bint direct_call(Call *call, Loss kind, object x, object y, object out) noe
             return False
         out_array = out
         if not (cnp.PyArray_TYPE(out_array) == code and cnp.PyArray_ISCARRAY(out_array)
-                and same_shape(x_array, out_array) and disjoint(x_array, out_array)
-                and disjoint(y_array, out_array)):
+                and same_shape(x_array, out_array) and disjoint(x_array, out_array, call.n, call.n)
+                and disjoint(y_array, out_array, call.n, call.n)):
             return False
         lie_direct(&call.grad, out_array)
-        call.grad.store = call.kernels.store[dtype_code(out_array)]
+        call.grad.store = call.kernels.store[own]
     call.kind = kind
     call.weighted = call.balanced = False
     call.weight.data = call.pos_weight.data = call.where.data = NULL
