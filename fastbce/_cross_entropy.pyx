@@ -326,7 +326,8 @@ cdef inline bint keeps_logits(const Call *call) noexcept nogil:
 
 cdef inline void move_on(fb_rows *rows, Py_ssize_t n, Py_ssize_t size) noexcept nogil:
     # Past n rows, where these are neighbours.
-    rows.x = <const char *>rows.x + n * size
+    if rows.x != NULL:
+        rows.x = <const char *>rows.x + n * size
     if rows.grad != NULL:
         rows.grad = <char *>rows.grad + n * size
     if rows.hess != NULL:
@@ -377,10 +378,7 @@ cdef Py_ssize_t run_across(const Call *call, fb_rows *rows, Py_ssize_t start, Py
             wrong = found
         start += run
         n -= run
-        rows.labels += run
-        if rows.weight != NULL:
-            rows.weight = <char *>rows.weight + run * call.size
-        rows.loss = <char *>rows.loss + run * call.size
+        move_on(rows, run, call.size)
     return wrong
 
 

@@ -229,7 +229,7 @@ static double weight_of(int64_t i)
     return i % 13 == 0 ? 0 : i % 13 == 1 ? uniform(1) : i % 2 ? 1 : unit() * 3;
 }
 
-/* weights: none, those of samples, and with them pos_weight and smoothing */
+/* weights: none but smoothing, those of samples, and with both pos_weight */
 static void run_blocks(const char *name, block_kernel kernel, int of_probs, int weights, int wanted, int clip)
 {
     static const double gammas[] = {2, 0, 0.5, 1, 5}, alphas[] = {0.25, -1, 0, 1},

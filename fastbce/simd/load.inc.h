@@ -14,10 +14,10 @@ FB_INLINE REAL FN(FB_CAT(read_, FB_SOURCE_NAME))(const char *at, int swapped, in
     if (swapped)
         fb_reverse(&stored, sizeof stored);
     const __typeof__(FB_WIDEN(stored)) value = FB_WIDEN(stored);
-    const int whole = (FB_SOURCE)0.5 == 0 &&
-                      sizeof value == sizeof(int64_t); /* 32 bits of it convert faster */
-    if (targets)                                       /* what is out of range must not be rounded into it */
-        return value > 1 || value < 0 ? 2 : whole ? (REAL)(int32_t)value : (REAL)value;
+    /* 32 bits of an integer convert faster than 64 */
+    const int is_long = (FB_SOURCE)0.5 == 0 && sizeof value == sizeof(int64_t);
+    if (targets) /* what is out of range must not be rounded into it */
+        return value > 1 || value < 0 ? 2 : is_long ? (REAL)(int32_t)value : (REAL)value;
     return (REAL)value;
 }
 
