@@ -44,18 +44,22 @@ FB_INLINE int64_t FN(read_labels)(FN(group) * group, const fb_rows *rows, int64_
     const REAL *class_weight = kind == FN(LABELS) ? rows->class_weight : NULL, *weights = rows->weight;
     const int64_t row = rows->apart.x ? 1 : rows->classes, class = rows->apart.x ? rows->apart.x : 1;
     const REAL *x = (const REAL *)rows->x + start * row;
-    int64_t bad = -1;
+    int64_t bad = -1, wrong = 0;
+    for (int64_t i = 0; i < count; i++)
+        group->given[i] = weights ? weights[start + i] : 1;
     for (int64_t i = 0; i < count; i++) {
-        REAL weight = weights ? weights[start + i] : 1;
-        int64_t label = weight != 0 && rows->labels ? rows->labels[start + i] : 0;
-        if (label < 0 || label >= rows->classes) {
-            bad = bad < 0 ? start + i : bad;
-            label = 0;
-            weight = 0;
+        group->label[i] = rows->labels ? rows->labels[start + i] : 0;
+        wrong |= (uint64_t)group->label[i] >= (uint64_t)rows->classes ? 1 : 0;
+    }
+    for (int64_t i = count - 1; i >= 0 && wrong; i--)
+        if (group->label[i] < 0 || group->label[i] >= rows->classes) {
+            bad = group->given[i] != 0 ? start + i : bad;
+            group->label[i] = 0;
+            group->given[i] = 0;
         }
-        group->label[i] = label;
-        group->given[i] = weight;
-        group->weight[i] = class_weight ? weight * class_weight[label] : weight;
+    for (int64_t i = 0; i < count; i++) {
+        const int64_t label = group->label[i];
+        group->weight[i] = class_weight ? group->given[i] * class_weight[label] : group->given[i];
         group->logit[i] = x[i * row + label * class];
     }
     return bad;
