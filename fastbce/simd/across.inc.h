@@ -119,7 +119,8 @@ FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t 
     for (int64_t i = 0; i < vectors; i++) {
         memset(sums[i].sum, 0, few ? sizeof sums[i].sum[0] : sizeof sums[i].sum);
         memset(sums[i].lost, 0, few ? sizeof sums[i].lost[0] : sizeof sums[i].lost);
-        memset(sums[i].ties, 0, sizeof sums[i].ties);
+        for (int k = 0; k < FB_LANES; k++)
+            sums[i].ties[k] = (SIGNED_BITS)classes;
         memcpy(sums[i].max, group->max + i * FB_LANES, sizeof sums[i].max);
         if (!few)
             FN(begin_piece)(&sums[i]);

@@ -59,13 +59,7 @@ static void FN(turn_out)(const REAL *tile, int64_t rows, int64_t classes, REAL *
         memcpy(to, staged, (size_t)(rows * classes) * sizeof(REAL));
 }
 
-FB_INLINE void FN(fetch_vector)(const REAL *vector)
-{
-    for (size_t i = 0; i < FB_LANES; i += 64 / sizeof(REAL))
-        __builtin_prefetch(vector + i);
-}
-
-/* The same, but no further than to the second-level cache: for what would crowd the first (measured). */
+/* As fetch_vector, but no further than to the second-level cache: for what would crowd the first (measured). */
 FB_INLINE void FN(fetch_vector_near)(const REAL *vector)
 {
     for (size_t i = 0; i < FB_LANES; i += 64 / sizeof(REAL))
@@ -91,29 +85,16 @@ FB_INLINE void FN(tile_max)(const FN(vector) * x, int64_t classes, REAL *max)
     }
 }
 
-/* e = exp(x - max) in place of x. The memory of a tile to come is asked for meanwhile, bit by bit: all at once, it would be
- * waited for. */
+/* e = exp(x - max) in place of x. */
 FB_INLINE void FN(tile_softmax)(FN(vector) * e, int64_t classes, const REAL *max, SIGNED_BITS *ties,
-                                double *rest, const REAL *next_x, const REAL *next_grad)
+                                double *rest, FN(later) later)
 {
     double sum[FB_LANES] FB_ALIGNED, lost[FB_LANES] FB_ALIGNED;
-    REAL two[FB_LANES] FB_ALIGNED;
     for (int i = 0; i < FB_LANES; i++) {
         sum[i] = lost[i] = 0;
-        ties[i] = 0;
-        two[i] = 0;
+        ties[i] = (SIGNED_BITS)classes;
     }
-    for (int64_t c = 0; c < classes; c += 2) {
-        FN(fetch_vector)(next_x + c * FB_LANES);
-        FN(fetch_vector)(next_grad + c * FB_LANES);
-        FN(exp_add)(e[c], max, e[c], two, ties);
-        if (c + 1 < classes) {
-            FN(fetch_vector)(next_x + (c + 1) * FB_LANES);
-            FN(fetch_vector)(next_grad + (c + 1) * FB_LANES);
-            FN(exp_add)(e[c + 1], max, e[c + 1], two, ties);
-        }
-        FN(exp_flush)(two, sum, lost);
-    }
+    FN(exp_vectors)(classes * FB_LANES, e[0], max, e[0], later, sum, lost, ties);
     for (int i = 0; i < FB_LANES; i++)
         rest[i] = FN(rest_of)(sum[i], lost[i], max[i], ties[i]);
 }
@@ -133,9 +114,9 @@ FB_INLINE void FN(begin_tiles)(FN(tiles) * tiles, FN(group) * group, const fb_ro
             FN(tile_sums)(e, FN(tile_of)(tiles->t, at, classes), classes, kind, group, at,
                           rows->smoothing / (double)classes,
                           FN(tile_ahead)(rows->targets ? rows->targets : rows->x, first, classes));
-        FN(tile_softmax)(e, classes, group->max + at, group->ties + at, group->rest + at,
-                         FN(tile_ahead)(rows->x, first, classes),
-                         FN(tile_ahead)(rows->grad ? rows->grad : rows->x, first, classes));
+        const FN(later) later = {FN(tile_ahead)(rows->x, first, classes),
+                                 FN(tile_ahead)(rows->grad ? rows->grad : rows->x, first, classes), NULL, 1};
+        FN(tile_softmax)(e, classes, group->max + at, group->ties + at, group->rest + at, later);
         for (int64_t i = 0; i < n; i++)
             group->e_label[at + i] = e[group->label[at + i]][i];
     }
