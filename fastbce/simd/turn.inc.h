@@ -42,31 +42,30 @@
 #include "square.inc.h"
 #endif
 
-/* to[k][i] = from[i][k] for m rows of n. apart: as in square.inc.h. */
-FB_INLINE void FN(transpose)(int64_t m, int64_t n, const REAL *from, int64_t stride, REAL *to,
-                             int64_t to_stride, int apart)
+/* to[k][i] = from[i][k] for m rows of n, by squares of that side, or element by element. apart: as in square.inc.h. */
+FB_INLINE void FN(turn_by)(int64_t side, int64_t m, int64_t n, const REAL *from, int64_t stride, REAL *to,
+                           int64_t to_stride, int apart)
 {
-    const int64_t least = m < n ? m : n;
 #if FB_WIDEST >= 16
-    if (least >= 16) {
+    if (side >= 16) {
         FN(turn_all_16)(m, n, from, stride, to, to_stride, apart);
         return;
     }
 #endif
 #if FB_WIDEST >= 8
-    if (least >= 8) {
+    if (side >= 8) {
         FN(turn_all_8)(m, n, from, stride, to, to_stride, apart);
         return;
     }
 #endif
 #if FB_WIDEST >= 4
-    if (least >= 4) {
+    if (side >= 4) {
         FN(turn_all_4)(m, n, from, stride, to, to_stride, apart);
         return;
     }
 #endif
 #if REAL_BYTES == 8
-    if (least >= 2) {
+    if (side >= 2) {
         FN(turn_all_2)(m, n, from, stride, to, to_stride, apart);
         return;
     }
@@ -74,6 +73,25 @@ FB_INLINE void FN(transpose)(int64_t m, int64_t n, const REAL *from, int64_t str
     for (int64_t k = 0; k < n; k++)
         for (int64_t i = 0; i < m; i++)
             to[k * to_stride + i] = from[i * stride + k];
+}
+
+/* The same by the largest squares, but what fills no more than half of one by smaller ones. */
+FB_INLINE void FN(transpose)(int64_t m, int64_t n, const REAL *from, int64_t stride, REAL *to,
+                             int64_t to_stride, int apart)
+{
+    const int64_t least = m < n ? m : n, smallest = 16 / REAL_BYTES;
+    int64_t side = FB_WIDEST;
+    while (side > least)
+        side /= 2;
+    const int64_t half = side / 2, rows = m % side, columns = n % side;
+    if (half >= smallest && apart == FB_NEITHER && columns > 0 && columns <= half) {
+        FN(turn_by)(side, m, n - columns, from, stride, to, to_stride, apart);
+        FN(turn_by)(half, m, half, from + n - half, stride, to + (n - half) * to_stride, to_stride, apart);
+    } else if (half >= smallest && apart == FB_NEITHER && rows > 0 && rows <= half) {
+        FN(turn_by)(side, m - rows, n, from, stride, to, to_stride, apart);
+        FN(turn_by)(half, half, n, from + (m - half) * stride, stride, to + m - half, to_stride, apart);
+    } else
+        FN(turn_by)(side, m, n, from, stride, to, to_stride, apart);
 }
 
 /* Rows of classes that lie across memory, next to each other; and back. */
