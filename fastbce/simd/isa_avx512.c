@@ -2,6 +2,8 @@
 #include "common.h"
 
 #ifdef __x86_64__
+#include <immintrin.h>
+
 #ifdef __clang__
 #pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"))),         \
                              apply_to = function)
@@ -10,6 +12,23 @@
 #pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,prefer-vector-width=512")
 #endif
 
+/* FB_LANES halves. The values are those of half.h; so is a NaN, of which the instruction would keep more. */
+FB_INLINE void fb_from_halves(const char *from, float *to)
+{
+    _mm512_storeu_ps(to, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from)));
+}
+
+FB_INLINE void fb_to_halves(const float *from, char *to)
+{
+    const __m512 value = _mm512_loadu_ps(from), nan = _mm512_castsi512_ps(_mm512_set1_epi32(0x7fc00000));
+    const __mmask16 is_nan = _mm512_cmp_ps_mask(value, value, _CMP_UNORD_Q);
+    const __m512 sign = _mm512_and_ps(value, _mm512_set1_ps(-0.0f));
+    const __m512 plain = _mm512_mask_or_ps(value, is_nan, sign, nan);
+    _mm256_storeu_si256((__m256i *)to, _mm512_cvtps_ph(plain, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+#define FB_FROM_HALVES fb_from_halves
+#define FB_TO_HALVES fb_to_halves
 #define FB_ISA avx512
 #define FB_VECTOR_BYTES 64
 #include "real_f64.h"

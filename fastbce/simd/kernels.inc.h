@@ -45,6 +45,9 @@
 #define FB_SOURCE uint16_t
 #define FB_SOURCE_NAME f16
 #define FB_WIDEN(stored) fb_from_half(stored)
+#if defined(FB_FROM_HALVES) && defined(FB_STORES_HALVES)
+#define FB_WIDEN_LANES FB_FROM_HALVES
+#endif
 #include "load.inc.h"
 #define FB_SOURCE uint16_t
 #define FB_SOURCE_NAME bf16
@@ -70,6 +73,9 @@
 #define FB_TARGET uint16_t
 #define FB_TARGET_NAME f16
 #define FB_NARROW(value) fb_to_half(value)
+#ifdef FB_TO_HALVES
+#define FB_NARROW_LANES FB_TO_HALVES
+#endif
 #include "store.inc.h"
 #define FB_TARGET uint16_t
 #define FB_TARGET_NAME bf16

@@ -1,5 +1,5 @@
 /* Reading one dtype, FB_SOURCE, as the type computed in. Included once a dtype. FB_WIDEN, if defined, makes a number of
- * what is stored. */
+ * what is stored; FB_WIDEN_LANES, FB_LANES numbers of what follows each other, where the CPU has an instruction for it. */
 
 #ifndef FB_WIDEN
 #define FB_WIDEN(stored) stored
@@ -25,6 +25,11 @@ FB_INLINE void FN(FB_CAT(read_all_, FB_SOURCE_NAME))(int64_t n, const char *rest
                                                      int swapped, REAL *restrict to, int targets)
 {
     const int64_t size = sizeof(FB_SOURCE);
+#ifdef FB_WIDEN_LANES
+    for (; n >= FB_LANES && stride == size && !swapped && !targets;
+         n -= FB_LANES, from += FB_LANES * size, to += FB_LANES)
+        FB_WIDEN_LANES(from, to);
+#endif
     if (swapped)
         for (int64_t i = 0; i < n; i++)
             to[i] = FN(FB_CAT(read_, FB_SOURCE_NAME))(from + i * stride, 1, targets);
@@ -58,3 +63,4 @@ static void FN(FB_CAT(load_targets_, FB_SOURCE_NAME))(int64_t n, const char *fro
 #undef FB_SOURCE
 #undef FB_SOURCE_NAME
 #undef FB_WIDEN
+#undef FB_WIDEN_LANES
