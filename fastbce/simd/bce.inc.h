@@ -119,7 +119,7 @@ FB_INLINE FN(loss_grad) FN(bce_probs_hard)(REAL p, int positive, REAL c, FN(scal
 FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, REAL a_low, FN(scaled) scaled_p,
                                   FN(scaled) scaled_q, int limits, int ordinary)
 {
-    const FN(pair) minus_log_p = FN(surprise)(FN(lack)(p, 1, scaled_p, ordinary), scaled_p);
+    const FN(pair) minus_log_p = FN(surprise)(1 - scaled_p.m, scaled_p);
     const FN(pair) minus_log_q = FN(surprise)(FN(lack)(p, 0, scaled_q, ordinary), scaled_q);
     REAL positive = minus_log_p.high, positive_low = minus_log_p.low;
     REAL negative = minus_log_q.high, negative_low = minus_log_q.low;
@@ -153,7 +153,7 @@ FB_INLINE REAL FN(bce_probs_grad)(REAL p, REAL a, REAL b, REAL a_low, FN(scaled)
         return p == p ? slope : p;
     }
     const REAL negative = FN(over_likelihood)(1, FN(lack)(p, 0, scaled_q, ordinary), scaled_q);
-    const REAL positive = FN(over_likelihood)(b, FN(lack)(p, 1, scaled_p, ordinary), scaled_p);
+    const REAL positive = FN(over_likelihood)(b, 1 - scaled_p.m, scaled_p);
     const REAL slope = FMA(a, negative, FMA(a_low, negative, -positive));
     return !ordinary && p * q < FB_LIMIT ? FN(bce_probs_at_limit)(p, a, b, a_low) : slope;
 }
