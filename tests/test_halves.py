@@ -403,3 +403,10 @@ def test_targets_are_rounded_to_float32_and_no_further(half):
     out = np.empty(1, np.float32)
     fb.bce_with_logits_value_and_grad(np.zeros(1, half), np.array([0.1]), out=out, reduction="none")
     np.testing.assert_allclose(out, 0.5 - np.float32(0.1), rtol=1e-7)
+
+
+def test_a_nan_is_stored_without_its_payload():
+    """On every CPU: the instruction that AVX-512 has for it would keep a part."""
+    logits = np.arange(0x7C01, 0x8000, dtype=np.uint16).view(np.float16)
+    _, grad = fb.bce_with_logits_value_and_grad(logits, np.zeros(logits.size))
+    assert set((grad.view(np.uint16) & 0x7FFF).tolist()) == {0x7E00}
