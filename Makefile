@@ -16,7 +16,6 @@ N ?= 3
 # Both commits are measured, each beside NumPy, on one thread. Left out are arrays larger than the caches: the memory
 # is shared with whatever else runs, and ratios there move by more than 15 %.
 RATIOS  := track_time_vs_numpy\((?!.*(4000000|4096x1000))
-COMPARE  = $(ASV) continuous --factor 1.15 --bench '$(or $(BENCH),$(RATIOS))' '$(BASE)' HEAD
 
 CYTHON_FILES := $(wildcard fastbce/*.pyx fastbce/*.pxd)
 C_FILES      := $(wildcard fastbce/*.h fastbce/simd/*.c fastbce/simd/*.h)
@@ -111,7 +110,7 @@ bench: $(VENV)/.asv ## measure the last commit with asv, one round (BENCH=regex 
 
 bench-compare: $(VENV)/.asv ## fail if the last commit is slower than BASE=revision, beside NumPy, by over 15 %
 	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=revision" >&2; exit 2; }
-	@$(COMPARE) || { echo "Once more: only what is slower twice fails."; $(COMPARE); }
+	@$(WITHIN) python tools/compare_speed.py '$(BASE)' --bench '$(or $(BENCH),$(RATIOS))'
 
 dashboard: $(VENV)/.asv $(VENV)/.dashboard ## measure the last N=3 commits of main that were not yet; publish all as HTML
 	$(ASV) run --skip-existing --attribute rounds=1 $(if $(BENCH),--bench '$(BENCH)') main~$(N)..main
