@@ -81,7 +81,7 @@ FB_INLINE void FN(transpose)(int64_t m, int64_t n, const REAL *from, int64_t str
 {
     const int64_t least = m < n ? m : n, smallest = 16 / REAL_BYTES;
     int64_t side = FB_WIDEST;
-    while (side > least)
+    while (side > least && side > 1)
         side /= 2;
     const int64_t half = side / 2, rows = m % side, columns = n % side;
     if (half >= smallest && apart == FB_NEITHER && columns > 0 && columns <= half) {
