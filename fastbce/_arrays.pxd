@@ -8,7 +8,6 @@ cdef extern from "simd/kernels.h" nogil:
     enum: FB_BLOCK
     enum: FB_LANES
     enum: FB_PIECE
-    enum: FB_SUM_BYTES
     enum fb_dtype:
         FB_BOOL, FB_I8, FB_U8, FB_I16, FB_U16, FB_I32, FB_U32, FB_I64, FB_U64, FB_F16, FB_BF16, FB_F32, FB_F64,
         FB_LONGDOUBLE
@@ -63,12 +62,8 @@ cdef extern from "simd/kernels.h" nogil:
         void *hess
         void *proba
         void *scratch
-    ctypedef struct fb_row:
-        int64_t label
-        int64_t left_out
-        double factor
-        double entry
-        double inverse
+        int64_t slices, parts
+        void *state
     ctypedef void (*fb_load)(int64_t n, const char *source, int64_t stride, int swapped, void *to) noexcept nogil
     ctypedef void (*fb_store)(int64_t n, const void *source, char *to, int64_t stride, int swapped) noexcept nogil
     ctypedef struct fb_kernels:
@@ -86,11 +81,11 @@ cdef extern from "simd/kernels.h" nogil:
         fb_sum (*sum)(int64_t n, const void *values) noexcept nogil
         int64_t (*outside)(int64_t n, const void *values, const void *weight) noexcept nogil
         int64_t (*cross_entropy)(const fb_rows *) noexcept nogil
-        double (*piece_max)(int64_t n, const void *x) noexcept nogil
-        void (*piece_exp)(int64_t n, const void *x, double max, void *e, void *sums, int64_t piece) noexcept nogil
-        int64_t (*end_pieces)(const fb_rows *rows, double max, const void *e, const void *sums, int64_t pieces,
-                              fb_row *row) noexcept nogil
-        void (*piece_scale)(int64_t n, const void *e, double factor, void *out) noexcept nogil
+        size_t (*split_size)(const fb_rows *) noexcept nogil
+        void (*split_max)(const fb_rows *, int64_t slice) noexcept nogil
+        void (*split_exp)(const fb_rows *, int64_t piece, int64_t part, void *scratch) noexcept nogil
+        int64_t (*split_end)(const fb_rows *, int64_t part, int64_t parts) noexcept nogil
+        void (*split_scale)(const fb_rows *, int64_t slice) noexcept nogil
         void (*turn_rows_in)(int64_t rows, int64_t classes, const void *source, int64_t stride,
                              void *to) noexcept nogil
         void (*turn_rows_out)(int64_t rows, int64_t classes, const void *source, int64_t stride,

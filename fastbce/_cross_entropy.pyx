@@ -17,7 +17,6 @@ from fastbce._arrays cimport (
     FB_F64,
     FB_LANES,
     FB_PIECE,
-    FB_SUM_BYTES,
     FB_U64,
     Operand,
     as_fraction,
@@ -38,7 +37,6 @@ from fastbce._arrays cimport (
     fb_buffers,
     fb_kernels,
     fb_lanes,
-    fb_row,
     fb_rows,
     fb_sum,
     fb_sum_add,
@@ -73,6 +71,11 @@ cdef enum:
     PARALLEL_FROM = 2 * CHUNK
     # Rows that lie across memory and are brought together at once, if they have that few elements (measured).
     ACROSS_ROWS = 64
+    # Rows across memory of so many classes, all neighbours or neighbours of so many bytes, are worked on together
+    # (measured), up to a number that bounds the memory for it.
+    TOGETHER_FROM = 10000
+    TOGETHER_BYTES = 3 << 21
+    MOST_TOGETHER = 4096
     # From this many rows on, some of them may be brought together for the others to begin with a cache line.
     ALIGN_FROM = 1024
     CACHE_LINE = 64
@@ -506,116 +509,151 @@ cdef void sum_losses(const Call *call, Py_ssize_t chunk, fb_sum *total) noexcept
         total.lost += part.lost
 
 
-# One row, whose pieces are spread over threads.
+# Rows whose pieces are spread over threads: see split.inc.h.
 cdef struct Split:
     const fb_kernels *kernels
-    Py_ssize_t size
     fb_rows rows
-    fb_row row
-    char *e           # exp(x - max)
-    char *sums        # of the pieces
-    double *maxima    # of the type computed in
-    double max
+    int threads
 
 
-cdef inline Py_ssize_t begin_piece(const Split *split, Py_ssize_t piece, Partial *partial) noexcept nogil:
-    # Its classes.
+cdef inline void no_result(Partial *partial) noexcept nogil:
     partial.sum.sum = partial.sum.lost = 0
     partial.count = 0
     partial.wrong = -1
-    return min(<Py_ssize_t>FB_PIECE, split.rows.classes - piece * FB_PIECE)
 
 
-cdef void max_of_piece(const void *split_, Py_ssize_t piece, char *memory, Partial *partial) noexcept nogil:
+cdef void max_of_slice(const void *split_, Py_ssize_t slice, char *memory, Partial *partial) noexcept nogil:
     cdef const Split *split = <const Split *>split_
-    cdef Py_ssize_t n = begin_piece(split, piece, partial)
-    cdef double largest = split.kernels.piece_max(n, <char *>split.rows.x + piece * FB_PIECE * split.size)
-    if split.size == sizeof(float):
-        (<float *>split.maxima)[piece] = <float>largest
-    else:
-        split.maxima[piece] = largest
+    no_result(partial)
+    split.kernels.split_max(&split.rows, slice)
 
 
-cdef void exp_of_piece(const void *split_, Py_ssize_t piece, char *memory, Partial *partial) noexcept nogil:
+cdef void exp_of_piece(const void *split_, Py_ssize_t task, char *memory, Partial *partial) noexcept nogil:
+    # Parts of the rows one after the other, beginning with a piece of their own: threads are not to write side by side.
     cdef const Split *split = <const Split *>split_
-    cdef Py_ssize_t n = begin_piece(split, piece, partial), at = piece * FB_PIECE * split.size
-    split.kernels.piece_exp(n, <char *>split.rows.x + at, split.max, split.e + at, split.sums, piece)
+    cdef Py_ssize_t pieces = pieces_of(split.rows.classes), part = task // pieces
+    no_result(partial)
+    split.kernels.split_exp(&split.rows, (task + part * pieces // split.rows.parts) % pieces, part, memory)
 
 
-cdef void scale_piece(const void *split_, Py_ssize_t piece, char *memory, Partial *partial) noexcept nogil:
+cdef void end_of_part(const void *split_, Py_ssize_t part, char *memory, Partial *partial) noexcept nogil:
     cdef const Split *split = <const Split *>split_
-    cdef Py_ssize_t n = begin_piece(split, piece, partial), at = piece * FB_PIECE * split.size
-    if split.rows.proba != NULL:
-        split.kernels.piece_scale(n, split.e + at, split.row.inverse, <char *>split.rows.proba + at)
-    if split.rows.grad != NULL:
-        if split.row.left_out:
-            memset(<char *>split.rows.grad + at, 0, n * split.size)
-        else:
-            split.kernels.piece_scale(n, split.e + at, split.row.factor, <char *>split.rows.grad + at)
+    no_result(partial)
+    partial.wrong = split.kernels.split_end(&split.rows, part, split.threads)
+
+
+cdef void scale_slice(const void *split_, Py_ssize_t slice, char *memory, Partial *partial) noexcept nogil:
+    cdef const Split *split = <const Split *>split_
+    no_result(partial)
+    split.kernels.split_scale(&split.rows, slice)
+
+
+cdef inline Py_ssize_t pieces_of(Py_ssize_t classes) noexcept nogil:
+    return (classes + FB_PIECE - 1) // FB_PIECE
+
+
+cdef Py_ssize_t parts_of_rows(const fb_rows *rows, int threads) noexcept nogil:
+    # One, if pieces of all rows give each thread as much to do, within a tenth; else as many as threads.
+    cdef Py_ssize_t pieces = pieces_of(rows.classes), i, share, most = 0
+    for i in range(threads):
+        share = min(pieces * (i + 1) // threads * FB_PIECE, rows.classes) - pieces * i // threads * FB_PIECE
+        most = max(most, share)
+    return 1 if most * threads * 10 <= rows.classes * 11 else max(min(<Py_ssize_t>threads, rows.rows // FB_LANES), 1)
+
+
+cdef bint has_steps(const Call *call) noexcept nogil:
+    # Whether rows may be computed in the steps of split.inc.h: labels, and no logits overwritten.
+    return call.has_labels and call.smoothing == 0 and call.hess.data == NULL and keeps_logits(call)
+
+
+cdef inline bint has_neighbours(const Operand *operand) noexcept nogil:
+    return operand.data == NULL or operand.shape[operand.ndim - 2] >= FB_LANES
 
 
 cdef bint can_split(const Call *call, int threads) noexcept nogil:
-    # Fewer rows than threads, of labels, that are computed where they lie and are not overwritten.
-    return (call.rows < threads and call.classes >= 2 * FB_PIECE and call.has_labels and call.smoothing == 0
-            and call.hess.data == NULL and call.x.direct and call.grad.direct and call.proba.direct
-            and call.x.data != call.grad.data)
+    # Rows of many classes, used as they lie: fewer than threads, or, across memory, fewer vectors of rows than threads,
+    # or all neighbours, or as many of them as no cache holds.
+    cdef Py_ssize_t run = call.x.shape[max(call.x.ndim - 2, 0)]
+    if not has_steps(call):
+        return False
+    if call.across and has_neighbours(&call.x) and has_neighbours(&call.grad) and has_neighbours(&call.proba):
+        if call.rows < threads * FB_LANES:
+            return call.classes >= 2 * FB_PIECE
+        return (call.classes >= TOGETHER_FROM
+                and (call.rows == run or run * call.classes * call.size >= TOGETHER_BYTES))
+    return (call.classes >= 2 * FB_PIECE and call.rows < threads and call.x.direct and call.grad.direct
+            and call.proba.direct)
 
 
-cdef int split_rows(const Call *call, int threads, Partial *total) except -1:
-    # The same as run_chunk for each row: a chunk would be a single one.
-    cdef Py_ssize_t pieces = (call.classes + FB_PIECE - 1) // FB_PIECE, bytes = call.classes * call.size, row, found
+cdef Py_ssize_t rows_to_split(const Call *call, fb_rows *rows, Py_ssize_t start) noexcept nogil:
+    # The rows from start on that are split together.
+    cdef Py_ssize_t first = start * call.classes, run = call.rows - start, parts
+    if call.across:
+        rows.x = neighbours(call, &call.x, start, &run, &rows.apart.x)
+        rows.grad = neighbours(call, &call.grad, start, &run, &rows.apart.grad)
+        rows.proba = neighbours(call, &call.proba, start, &run, &rows.apart.proba)
+        parts = (run + MOST_TOGETHER - 1) // MOST_TOGETHER
+        return min(run, ((run + parts - 1) // parts + FB_LANES - 1) & -FB_LANES)  # at least a vector is left
+    rows.x = call.x.data + first * call.size
+    rows.grad = place(&call.grad, first, True, NULL, call.size)
+    rows.proba = place(&call.proba, first, True, NULL, call.size)
+    return 1
+
+
+cdef void split_inputs(const Call *call, Py_ssize_t start, Py_ssize_t n, int64_t *labels,
+                       char *weights) noexcept nogil:
+    cdef Py_ssize_t at = 0, count
     cdef fb_buffers buffers
-    cdef fb_lanes lanes
+    while at < n:
+        count = min(n - at, <Py_ssize_t>FB_BLOCK)
+        row_inputs(call, start + at, count, labels + at, &buffers)
+        memcpy(weights + at * call.size, buffers.weight, count * call.size)
+        at += count
+
+
+cdef int split_rows(Call *call, int threads, Partial *total) except -1:
+    cdef Py_ssize_t pieces = pieces_of(call.classes), start = 0, n = min(call.rows, <Py_ssize_t>MOST_TOGETHER)
+    cdef size_t scratch = FB_PIECE * call.size if call.grad.data == NULL and call.proba.data == NULL else 0
     cdef Split split
-    cdef Partial unused
-    cdef fb_sum part
-    cdef char *memory = <char *>malloc(bytes + pieces * (FB_SUM_BYTES + sizeof(double)))
-    if memory == NULL:
-        raise MemoryError
-    memset(total, 0, sizeof(total[0]))
+    cdef Partial partial
+    cdef char *inputs = <char *>malloc(n * (sizeof(int64_t) + call.size))
+    cdef char *memory = NULL
     total.wrong = -1
     memset(&split, 0, sizeof(split))
     split.kernels = call.kernels
-    split.size = call.size
-    split.sums = memory
-    split.maxima = <double *>(memory + pieces * FB_SUM_BYTES)
-    cdef char *scratch = <char *>(split.maxima + pieces)
-    split.rows.rows = 1
+    split.threads = threads
     split.rows.classes = call.classes
     split.rows.scale = call.scale
     split.rows.class_weight = call.class_weight
-    split.rows.labels = <const int64_t *>buffers.y
-    split.rows.weight = buffers.weight
-    split.rows.loss = buffers.loss
+    split.rows.labels = <const int64_t *>inputs
+    split.rows.weight = inputs + n * sizeof(int64_t)
+    split.rows.slices = max(pieces, <Py_ssize_t>threads)
     try:
-        for row in range(call.rows):
-            row_inputs(call, row, 1, <int64_t *>buffers.y, &buffers)
-            split.rows.x = call.x.data + row * bytes
-            split.rows.grad = place(&call.grad, row * call.classes, True, NULL, call.size)
-            split.rows.proba = place(&call.proba, row * call.classes, True, NULL, call.size)
-            split.e = <char *>split.rows.grad if split.rows.grad != NULL else scratch
-            run_chunks(max_of_piece, &split, pieces, threads, &unused)
-            split.max = call.kernels.piece_max(pieces, split.maxima)
-            run_chunks(exp_of_piece, &split, pieces, threads, &unused)
-            found = call.kernels.end_pieces(&split.rows, split.max, split.e, split.sums, pieces, &split.row)
-            if found >= 0 and total.wrong < 0:
-                total.wrong = row
+        while start < call.rows:
+            n = rows_to_split(call, &split.rows, start)
+            split.rows.rows = n
+            split.rows.parts = parts_of_rows(&split.rows, threads)
+            split.rows.loss = call.losses + start * call.size
+            memory = <char *>malloc(call.kernels.split_size(&split.rows) + CACHE_LINE)
+            if memory == NULL or inputs == NULL:
+                raise MemoryError
+            split.rows.state = memory + (-<size_t>memory & (CACHE_LINE - 1))
+            split_inputs(call, start, n, <int64_t *>split.rows.labels, <char *>split.rows.weight)
+            run_chunks(max_of_slice, &split, split.rows.slices, threads, &partial)
+            run_chunks(exp_of_piece, &split, pieces * split.rows.parts, threads, &partial, scratch)
+            run_chunks(end_of_part, &split, threads, threads, &partial)
+            if partial.wrong >= 0 and total.wrong < 0:
+                total.wrong = start + partial.wrong
             if split.rows.grad != NULL or split.rows.proba != NULL:
-                run_chunks(scale_piece, &split, pieces, threads, &unused)
-            if split.rows.grad != NULL and not split.row.left_out:
-                if call.size == sizeof(float):
-                    (<float *>split.rows.grad)[split.row.label] = <float>split.row.entry
-                else:
-                    (<double *>split.rows.grad)[split.row.label] = split.row.entry
-            memset(&lanes, 0, sizeof(lanes))
-            add_losses(call, 1, buffers.loss, &lanes)
-            part = call.kernels.total(&lanes)
-            fb_sum_add(&total.sum, part.sum)
-            total.sum.lost += part.lost
-            if call.loss.data != NULL:
-                transfer(&call.loss, row, 1, <char *>buffers.loss, call.size)
+                run_chunks(scale_slice, &split, split.rows.slices, threads, &partial)
+            free(memory)
+            memory = NULL
+            start += n
     finally:
         free(memory)
+        free(inputs)
+    if call.loss.data != NULL:
+        transfer(&call.loss, 0, call.rows, call.losses, call.size)
     return 0
 
 
@@ -628,11 +666,10 @@ cdef int execute(Call *call, int threads, Partial *total) except -1:
         total.wrong = -1
         return 0
     threads = threads if elements >= PARALLEL_FROM else 1
-    if can_split(call, threads):
-        return split_rows(call, threads, total)
     call.across = can_run_across(call)
+    cdef bint split = can_split(call, threads)
     call.chunk = rows_of_a_task(call, chunk, threads)
-    if call.chunk != chunk:
+    if call.chunk != chunk or split:
         call.losses = <char *>malloc(call.rows * call.size)
         if call.losses == NULL:
             raise MemoryError
@@ -640,7 +677,9 @@ cdef int execute(Call *call, int threads, Partial *total) except -1:
     cdef size_t bytes = memory_of_chunk(call)
     cdef char *memory = NULL
     try:
-        if call.rows <= call.chunk and elements <= RELEASE_FROM:
+        if split:
+            split_rows(call, threads, total)
+        elif call.rows <= call.chunk and elements <= RELEASE_FROM:
             if bytes > 0:
                 memory = <char *>malloc(bytes)
                 if memory == NULL:

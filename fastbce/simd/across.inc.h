@@ -7,13 +7,29 @@
 /* How many classes ahead memory is asked for: each lies in a page of its own, which the CPU does not foresee. */
 enum { FN(CLASSES_AHEAD) = 16 };
 
-/* The sums in progress of FB_LANES rows. Lane k has every FB_LANES-th class, as in exp_lanes; of few classes there is one. */
+/* Sums of FB_LANES rows. Lane k has every FB_LANES-th class, as in exp_lanes; of few classes there is one. */
 typedef struct {
     double sum[FB_LANES][FB_LANES], lost[FB_LANES][FB_LANES];
-    double piece[FB_LANES][FB_LANES], piece_lost[FB_LANES][FB_LANES];
+} FN(across_lanes);
+
+/* Those of a piece, in progress. */
+typedef struct {
+    FN(across_lanes) lanes;
     REAL max[FB_LANES];
     SIGNED_BITS ties[FB_LANES];
 } FN(across_sums);
+
+/* Of count rows, FB_LANES or more, how many vectors they are, and which row the i-th begins with: what is left goes with rows
+ * before. */
+FB_INLINE int64_t FN(vectors_of)(int64_t count)
+{
+    return (count + FB_LANES - 1) / FB_LANES;
+}
+
+FB_INLINE int64_t FN(vector_of)(int64_t i, int64_t count)
+{
+    return (i + 1) * FB_LANES <= count ? i * FB_LANES : count - FB_LANES;
+}
 
 FB_INLINE void FN(across_max)(const REAL *x, int64_t apart, int64_t classes, int64_t count, REAL *max)
 {
@@ -21,8 +37,10 @@ FB_INLINE void FN(across_max)(const REAL *x, int64_t apart, int64_t classes, int
         max[i] = (REAL)-INFINITY;
     for (int64_t c = 0; c < classes; c++, x += apart) {
         FN(fetch_class)(x, count, apart, c + FN(CLASSES_AHEAD) < classes ? FN(CLASSES_AHEAD) : 0);
-        for (int64_t at = 0; at < count; at += FB_LANES)
+        for (int64_t at = 0; at + FB_LANES <= count; at += FB_LANES)
             FN(max_add)(x + at, max + at);
+        if (count % FB_LANES != 0)
+            FN(max_add)(x + count - FB_LANES, max + count - FB_LANES);
     }
 }
 
@@ -44,10 +62,10 @@ FB_INLINE int64_t FN(across_ahead)(const fb_rows *rows, int64_t start, int64_t g
     return start + group < apart ? group : rows->classes * apart - start;
 }
 
-FB_INLINE FN(across_place) FN(vector_at)(FN(across_place) place, int64_t i)
+FB_INLINE FN(across_place) FN(vector_at)(FN(across_place) place, int64_t row)
 {
-    place.x += i * FB_LANES;
-    place.e += i * FB_LANES;
+    place.x += row;
+    place.e += row;
     return place;
 }
 
@@ -71,28 +89,41 @@ FB_INLINE void FN(across_four)(FN(across_place) place, int64_t start, int64_t st
     memcpy(sums->ties, ties, sizeof ties);
 }
 
-/* One step along a piece, of many classes. */
-FB_INLINE void FN(across_step)(FN(across_place) place, int64_t start, int64_t whole, int64_t end,
-                               FN(across_sums) * sums)
+/* Nothing is summed yet, of so many classes. */
+FB_INLINE void FN(begin_sums)(FN(across_sums) * sums, int64_t classes, size_t lanes)
 {
-    const int64_t stop = whole - start < FB_FOUR * FB_LANES ? whole : start + FB_FOUR * FB_LANES;
-    for (int64_t k = 0; k < FB_LANES && start < whole; k++)
-        FN(across_four)(place, start + k, stop, FB_LANES, sums, sums->piece[k], sums->piece_lost[k]);
-    for (int64_t c = whole; c < end && stop == whole; c++) /* what is no whole vector of a row */
-        FN(across_four)(place, c, c + 1, 1, sums, sums->piece[c - whole], sums->piece_lost[c - whole]);
-}
-
-FB_INLINE void FN(begin_piece)(FN(across_sums) * sums)
-{
-    memset(sums->piece, 0, sizeof sums->piece);
-    memset(sums->piece_lost, 0, sizeof sums->piece_lost);
-}
-
-/* The sum of a piece, added to that of the rows. */
-FB_INLINE void FN(end_piece)(FN(across_sums) * sums)
-{
+    memset(sums->lanes.sum, 0, lanes * sizeof sums->lanes.sum[0]);
+    memset(sums->lanes.lost, 0, lanes * sizeof sums->lanes.lost[0]);
     for (int k = 0; k < FB_LANES; k++)
-        FN(merge_lanes)(sums->piece[k], sums->piece_lost[k], sums->sum[k], sums->lost[k]);
+        sums->ties[k] = (SIGNED_BITS)classes;
+}
+
+/* exp(x - max) of a piece of count rows, added to its sums: all rows of a class, before the next one, for they are neighbours.
+ * What fills no vector of a row is a step of its own, as there. */
+FB_INLINE void FN(across_piece)(FN(across_place) place, int64_t begin, int64_t end, int64_t count,
+                                FN(across_sums) * sums)
+{
+    const int64_t whole = begin + ((end - begin) & -FB_LANES), last = count - FB_LANES;
+    int64_t stop;
+    for (int64_t c = begin; c < end; c = stop) {
+        const int64_t limit = c < whole ? whole : end;
+        stop = limit - c < FB_FOUR * FB_LANES ? limit : c + FB_FOUR * FB_LANES;
+        for (int64_t k = 0; k < FB_LANES && c + k < stop; k++) {
+            FN(across_sums) *one = sums;
+            for (int64_t row = 0; row < count; row += FB_LANES, one++)
+                FN(across_four)(FN(vector_at)(place, row < last ? row : last), c + k, stop, FB_LANES, one,
+                                one->lanes.sum[k], one->lanes.lost[k]);
+        }
+    }
+}
+
+/* The sums of a piece, added to those of the pieces before. */
+FB_INLINE void FN(merge_sums)(const FN(across_sums) * sums, FN(across_lanes) * lanes, SIGNED_BITS *ties)
+{
+    for (int k = 0; k < FB_LANES; k++) {
+        FN(merge_lanes)(sums->lanes.sum[k], sums->lanes.lost[k], lanes->sum[k], lanes->lost[k]);
+        ties[k] += sums->ties[k];
+    }
 }
 
 /* Where exp(x - max) is kept, and how far apart its classes lie: all in one place, if nothing but the loss is wanted. */
@@ -102,57 +133,61 @@ FB_INLINE REAL *FN(across_exp)(const fb_rows *rows, int64_t first, REAL *nowhere
     return rows->grad ? (REAL *)rows->grad + first : rows->proba ? (REAL *)rows->proba + first : nowhere;
 }
 
-/* count rows, of a group of up to most. */
+/* The exponentials of the labels. */
+FB_INLINE void FN(label_exp)(FN(group) * group, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++) {
+        const REAL value = FN(exp_difference)(group->logit[i], group->max[i]);
+        group->e_label[i] = group->logit[i] == group->max[i] ? -1 : value;
+    }
+}
+
+/* count rows, whole vectors, of a group of up to most. */
 FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t start, int64_t count,
                                 int64_t most)
 {
     const int64_t classes = rows->classes, vectors = count / FB_LANES;
     FN(across_sums) sums[FB_GROUP / FB_LANES] FB_ALIGNED;
+    FN(across_lanes) total[FB_GROUP / FB_LANES] FB_ALIGNED;
     REAL nowhere[FB_GROUP] FB_ALIGNED;
     FN(across_place) place = {.x = (const REAL *)rows->x + start, .x_apart = rows->apart.x};
     place.e = FN(across_exp)(rows, start, nowhere, &place.e_apart);
     place.x_ahead = FN(across_ahead)(rows, start, most, place.x_apart);
     place.e_ahead = FN(across_ahead)(rows, start, most, place.e_apart);
 
-    const int few = classes <= FB_FEW_CLASSES;
     FN(across_max)(place.x, place.x_apart, classes, count, group->max);
-    for (int64_t i = 0; i < vectors; i++) {
-        memset(sums[i].sum, 0, few ? sizeof sums[i].sum[0] : sizeof sums[i].sum);
-        memset(sums[i].lost, 0, few ? sizeof sums[i].lost[0] : sizeof sums[i].lost);
-        for (int k = 0; k < FB_LANES; k++)
-            sums[i].ties[k] = (SIGNED_BITS)classes;
+    for (int64_t i = 0; i < vectors; i++)
         memcpy(sums[i].max, group->max + i * FB_LANES, sizeof sums[i].max);
-        if (!few)
-            FN(begin_piece)(&sums[i]);
-    }
-    for (int64_t c = 0; c < classes && few; c += FB_FOUR)
+    if (classes <= FB_FEW_CLASSES) {
         for (int64_t i = 0; i < vectors; i++)
-            FN(across_four)(FN(vector_at)(place, i), c, c + FB_FOUR < classes ? c + FB_FOUR : classes, 1,
-                            &sums[i], sums[i].sum[0], sums[i].lost[0]);
-    for (int64_t begin = 0; begin < classes && !few; begin += FB_PIECE) {
-        const int64_t end = classes - begin < FB_PIECE ? classes : begin + FB_PIECE;
-        const int64_t whole = begin + ((end - begin) & -FB_LANES);
-        for (int64_t c = begin; c < (whole > begin ? whole : end); c += FB_FOUR * FB_LANES)
+            FN(begin_sums)(&sums[i], classes, 1);
+        for (int64_t c = 0; c < classes; c += FB_FOUR)
             for (int64_t i = 0; i < vectors; i++)
-                FN(across_step)(FN(vector_at)(place, i), c, whole, end, &sums[i]);
+                FN(across_four)(FN(vector_at)(place, i * FB_LANES), c,
+                                c + FB_FOUR < classes ? c + FB_FOUR : classes, 1, &sums[i],
+                                sums[i].lanes.sum[0], sums[i].lanes.lost[0]);
         for (int64_t i = 0; i < vectors; i++) {
-            FN(end_piece)(&sums[i]);
-            FN(begin_piece)(&sums[i]);
-        }
-    }
-    for (int64_t i = 0; i < vectors; i++) {
-        double *rest = group->rest + i * FB_LANES;
-        memcpy(group->ties + i * FB_LANES, sums[i].ties, sizeof sums[i].ties);
-        if (few)
+            memcpy(group->ties + i * FB_LANES, sums[i].ties, sizeof sums[i].ties);
             for (int k = 0; k < FB_LANES; k++)
-                rest[k] = FN(rest_of)(sums[i].sum[0][k], sums[i].lost[0][k], sums[i].max[k], sums[i].ties[k]);
-        else
-            FN(lane_totals)(sums[i].sum, sums[i].lost, sums[i].max, sums[i].ties, rest);
+                group->rest[i * FB_LANES + k] = FN(rest_of)(sums[i].lanes.sum[0][k], sums[i].lanes.lost[0][k],
+                                                            sums[i].max[k], sums[i].ties[k]);
+        }
+    } else {
+        memset(total, 0, (size_t)vectors * sizeof *total);
+        memset(group->ties, 0, (size_t)count * sizeof *group->ties);
+        for (int64_t begin = 0; begin < classes; begin += FB_PIECE) {
+            const int64_t end = classes - begin < FB_PIECE ? classes : begin + FB_PIECE;
+            for (int64_t i = 0; i < vectors; i++)
+                FN(begin_sums)(&sums[i], end - begin, FB_LANES);
+            FN(across_piece)(place, begin, end, count, sums);
+            for (int64_t i = 0; i < vectors; i++)
+                FN(merge_sums)(&sums[i], &total[i], group->ties + i * FB_LANES);
+        }
+        for (int64_t i = 0; i < vectors; i++)
+            FN(lane_totals)(total[i].sum, total[i].lost, group->max + i * FB_LANES,
+                            group->ties + i * FB_LANES, group->rest + i * FB_LANES);
     }
-    for (int64_t i = 0; i < count; i++) {
-        const REAL value = FN(exp_difference)(group->logit[i], group->max[i]);
-        group->e_label[i] = group->logit[i] == group->max[i] ? -1 : value;
-    }
+    FN(label_exp)(group, count);
 }
 
 FB_INLINE void FN(end_across)(const FN(group) * group, const fb_rows *rows, int64_t start, int64_t count)
@@ -166,6 +201,9 @@ FB_INLINE void FN(end_across)(const FN(group) * group, const fb_rows *rows, int6
     if (rows->proba)
         FN(tile_proba)(count, e, apart, classes, group->inverse, (REAL *)rows->proba + start,
                        rows->apart.proba, ahead);
-    if (rows->grad)
-        FN(tile_grad)(count, e, apart, classes, group, 0, FN(LABELS), ahead);
+    if (!rows->grad)
+        return;
+    FN(tile_grad)(count, e, apart, classes, group->factor, NULL, group->weight, ahead);
+    for (int64_t i = 0; i < count; i++)
+        e[group->label[i] * apart + i] = group->entry[i];
 }

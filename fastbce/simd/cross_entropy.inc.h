@@ -294,46 +294,6 @@ FB_INLINE int64_t FN(all_rows)(const fb_rows *rows, int way, int kind)
     return bad;
 }
 
-/* One row of labels, its pieces by several threads: the largest logit, exponentials and their sum, what the row comes to,
- * and gradient or probabilities. The bits are those of all_rows. */
-static double FN(piece_max)(int64_t n, const void *x)
-{
-    return FN(row_max)(n, x);
-}
-
-static void FN(piece_exp)(int64_t n, const void *x, double max, void *e, void *sums, int64_t piece)
-{
-    FN(exp_piece)(n, x, (REAL)max, e, NULL, (FN(exp_lanes) *)sums + piece);
-}
-
-static void FN(piece_scale)(int64_t n, const void *e, double factor, void *out)
-{
-    FN(scale_row)(n, e, (REAL)factor, 0, 0, out);
-}
-
-static int64_t FN(end_pieces)(const fb_rows *rows, double max, const void *e, const void *sums,
-                              int64_t pieces, fb_row *row)
-{
-    FN(group) group FB_ALIGNED;
-    FN(exp_lanes) lanes[FB_LANES] FB_ALIGNED;
-    REAL loss[FB_GROUP] FB_ALIGNED;
-    memset(lanes, 0, sizeof lanes);
-    for (int64_t i = 0; i < pieces; i++)
-        FN(exp_merge)((const FN(exp_lanes) *)sums + i, lanes);
-    FN(fill_up)(&group, 0, FB_LANES);
-    const int64_t bad = FN(read_labels)(&group, rows, 0, 1, FN(LABELS));
-    group.max[0] = (REAL)max;
-    group.e_label[0] = ((const REAL *)e)[group.label[0]];
-    FN(exp_totals)(lanes, group.max, group.ties, group.rest);
-    if (rows->class_weight)
-        FN(keep_nan)(&group, 1);
-    FN(finish)(&group, FB_LANES, FN(LABELS), rows, loss);
-    FN(shares)(&group, FB_LANES);
-    memcpy(rows->loss, loss, sizeof(REAL));
-    *row = (fb_row){group.label[0], group.weight[0] == 0, group.factor[0], group.entry[0], group.inverse[0]};
-    return bad;
-}
-
 static int64_t FN(few_labels)(const fb_rows *rows)
 {
     return FN(all_rows)(rows, FN(TILES), FN(LABELS));
@@ -373,6 +333,8 @@ static int64_t FN(labels_one_across)(const fb_rows *rows)
 {
     return FN(all_rows)(rows, FN(ONE_ACROSS), FN(LABELS));
 }
+
+#include "split.inc.h"
 
 /* Whether rows that lie across memory are taken one vector at a time, so that the memory of the next one is asked for in time
  * (of 1,000 classes a quarter less time than by four, measured). Of few classes four are faster, of many the next one has no

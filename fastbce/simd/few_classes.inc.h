@@ -163,23 +163,19 @@ FB_INLINE void FN(tile_proba)(int64_t n, const REAL *e, int64_t apart, int64_t c
     }
 }
 
-/* The gradient of class labels, smoothed or not, in the place of exp(x - max). */
-FB_INLINE void FN(tile_grad)(int64_t n, REAL *e, int64_t apart, int64_t classes, const FN(group) * group,
-                             int64_t at, int kind, int64_t ahead)
+/* The gradient of class labels in the place of exp(x - max), but for the entries of the labels. pull: smoothed ones; or NULL. */
+FB_INLINE void FN(tile_grad)(int64_t n, REAL *e, int64_t apart, int64_t classes, const REAL *factor,
+                             const REAL *pull, const REAL *weight, int64_t ahead)
 {
-    const REAL *factor = group->factor + at, *pull = group->pull + at, *weight = group->weight + at;
-    REAL *line = e;
-    for (int64_t c = 0; c < classes; c++, line += apart) {
-        FN(fetch_class)(line, n, apart, ahead);
+    for (int64_t c = 0; c < classes; c++, e += apart) {
+        FN(fetch_class)(e, n, apart, ahead);
         FB_INDEPENDENT
         FB_ROLLED
         for (int64_t i = 0; i < n; i++) {
-            const REAL value = FN(scaled_exp)(line[i], factor[i], pull[i], kind == FN(SMOOTH));
-            line[i] = weight[i] == 0 ? 0 : value;
+            const REAL value = FN(scaled_exp)(e[i], factor[i], pull ? pull[i] : 0, pull != NULL);
+            e[i] = weight[i] == 0 ? 0 : value;
         }
     }
-    for (int64_t i = 0; i < n; i++)
-        e[group->label[at + i] * apart + i] = group->entry[at + i];
 }
 
 FB_INLINE void FN(end_tiles)(FN(tiles) * tiles, const FN(group) * group, const fb_rows *rows, int64_t start,
@@ -201,8 +197,12 @@ FB_INLINE void FN(end_tiles)(FN(tiles) * tiles, const FN(group) * group, const f
         if (rows->grad) {
             if (kind == FN(SOFT))
                 FN(tile_target_grad)(e, FN(tile_of)(tiles->t, at, classes), classes, group, at);
-            else
-                FN(tile_grad)(FB_LANES, e[0], FB_LANES, classes, group, at, kind, 0);
+            else {
+                FN(tile_grad)(FB_LANES, e[0], FB_LANES, classes, group->factor + at,
+                              kind == FN(SMOOTH) ? group->pull + at : NULL, group->weight + at, 0);
+                for (int64_t i = 0; i < FB_LANES; i++)
+                    e[group->label[at + i]][i] = group->entry[at + i];
+            }
             FN(turn_out)(e[0], n, classes, tiles->staged, FN(row_of)(rows->grad, first, classes));
         }
     }

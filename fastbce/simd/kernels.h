@@ -5,15 +5,15 @@
 #ifndef FASTBCE_KERNELS_H
 #define FASTBCE_KERNELS_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
-    FB_BLOCK = 512,     /* what a block's arrays take of the first-level cache leaves room for the caller's */
-    FB_APART = 648,     /* from one buffer of a block to the next: they share no sets of that cache */
-    FB_LANES = 16,      /* the floats of the widest vector */
-    FB_SUM_LANES = 32,  /* two additions under way in each lane of it */
-    FB_PIECE = 8192,    /* classes of a row that are summed at once, by one thread */
-    FB_SUM_BYTES = 512, /* room for what a piece comes to */
+    FB_BLOCK = 512,    /* what a block's arrays take of the first-level cache leaves room for the caller's */
+    FB_APART = 648,    /* from one buffer of a block to the next: they share no sets of that cache */
+    FB_LANES = 16,     /* the floats of the widest vector */
+    FB_SUM_LANES = 32, /* two additions under way in each lane of it */
+    FB_PIECE = 8192,   /* classes of a row that are summed at once, by one thread */
     FB_FEW_CLASSES = 144 /* rows of no more are faster on their side (measured) */
 };
 
@@ -93,14 +93,11 @@ typedef struct {
     /* Or, where apart.x is not 0: a multiple of FB_LANES rows that are neighbours, and classes that lie apart; of labels that
      * are not smoothed. */
     fb_apart apart;
+    /* Of the steps in split.inc.h: how many slices the classes are divided into, and parts the rows; what the steps have to know
+     * of each other, split_size bytes at a cache line. */
+    int64_t slices, parts;
+    void *state;
 } fb_rows;
-
-/* What one row comes to: left_out, all its gradient is 0; else factor times exp(x - max), but entry at the label.
- * inverse times exp(x - max) is the probability. */
-typedef struct {
-    int64_t label, left_out;
-    double factor, entry, inverse;
-} fb_row;
 
 /* Convert n elements, stride bytes apart and in either byte order, to the type computed in. */
 typedef void (*fb_load)(int64_t n, const char *source, int64_t stride, int swapped, void *to);
@@ -124,12 +121,12 @@ typedef struct {
     fb_sum (*sum)(int64_t n, const void *values); /* of one block: what add and total make of it */
     int64_t (*outside)(int64_t n, const void *y, const void *weight); /* the first y outside [0, 1], or -1 */
     int64_t (*cross_entropy)(const fb_rows *); /* the first row with a bad label, or -1 */
-    /* A row of labels in pieces of FB_PIECE classes, sums an array of FB_SUM_BYTES a piece. */
-    double (*piece_max)(int64_t n, const void *x);
-    void (*piece_exp)(int64_t n, const void *x, double max, void *e, void *sums, int64_t piece);
-    int64_t (*end_pieces)(const fb_rows *rows, double max, const void *e, const void *sums, int64_t pieces,
-                          fb_row *row);
-    void (*piece_scale)(int64_t n, const void *e, double factor, void *out);
+    /* The steps of rows that have a state, see split.inc.h; split_end returns what cross_entropy does. */
+    size_t (*split_size)(const fb_rows *);
+    void (*split_max)(const fb_rows *, int64_t slice);
+    void (*split_exp)(const fb_rows *, int64_t piece, int64_t part, void *scratch);
+    int64_t (*split_end)(const fb_rows *, int64_t part, int64_t parts);
+    void (*split_scale)(const fb_rows *, int64_t slice);
     /* Rows whose classes lie stride elements apart, to or from where they follow each other. */
     void (*turn_rows_in)(int64_t rows, int64_t classes, const void *from, int64_t stride, void *to);
     void (*turn_rows_out)(int64_t rows, int64_t classes, const void *from, int64_t stride, void *to);

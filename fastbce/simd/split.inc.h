@@ -1,0 +1,213 @@
+/* Rows of many classes, of labels, by several threads: one that lies along memory, or FB_LANES and more across it. Logits are
+ * not overwritten, and there is no Hessian.
+ *
+ * In steps, each done by all threads before the next one: maxima, by slices of the classes; exponentials and their sums, by
+ * pieces of the classes and parts of the rows; what rows come to, by parts of them; gradient and probabilities, by slices.
+ * Rows across memory are worked on together, class after class, which is how they lie: a few at a time would touch every page
+ * for each few (twice the time for 64, measured). The bits are those of all_rows. */
+
+/* What the steps have to know of each other: of each row, see group; the maxima of each slice; and the sums of each piece, one
+ * exp_lanes, or across_sums for each vector. */
+typedef struct {
+    int64_t *label;
+    REAL *weight, *factor, *entry, *inverse, *maxima;
+    char *sums;
+    size_t sums_size; /* of a piece */
+    int64_t apart;    /* from the maxima of one slice to those of the next */
+} FN(split);
+
+/* Rows, up to whole cache lines of what is known of them. */
+FB_INLINE int64_t FN(split_rows)(const fb_rows *rows)
+{
+    return (rows->rows + 63) & -64;
+}
+
+FB_INLINE size_t FN(split_sums_size)(const fb_rows *rows)
+{
+    return rows->apart.x ? (size_t)FN(vectors_of)(rows->rows) * sizeof(FN(across_sums))
+                         : sizeof(FN(exp_lanes));
+}
+
+FB_INLINE FN(split) FN(split_of)(const fb_rows *rows)
+{
+    const int64_t n = FN(split_rows)(rows);
+    FN(split) split = {.label = rows->state, .apart = n, .sums_size = FN(split_sums_size)(rows)};
+    split.weight = (REAL *)(split.label + n);
+    split.factor = split.weight + n;
+    split.entry = split.factor + n;
+    split.inverse = split.entry + n;
+    split.maxima = split.inverse + n;
+    split.sums = (char *)(split.maxima + rows->slices * n);
+    return split;
+}
+
+FB_INLINE int64_t FN(pieces_of)(const fb_rows *rows)
+{
+    return (rows->classes + FB_PIECE - 1) / FB_PIECE;
+}
+
+static size_t FN(split_size)(const fb_rows *rows)
+{
+    const size_t of_row = sizeof(int64_t) + (4 + (size_t)rows->slices) * sizeof(REAL);
+    return (size_t)FN(split_rows)(rows) * of_row + (size_t)FN(pieces_of)(rows) * FN(split_sums_size)(rows);
+}
+
+/* Where a slice of the classes begins. */
+FB_INLINE int64_t FN(slice_of)(const fb_rows *rows, int64_t slice)
+{
+    return rows->classes * slice / rows->slices;
+}
+
+/* Where one of so many parts of the rows begins, all whole vectors but the last. */
+FB_INLINE int64_t FN(part_of)(const fb_rows *rows, int64_t part, int64_t parts)
+{
+    return part == parts ? rows->rows : rows->rows / FB_LANES * part / parts * FB_LANES;
+}
+
+static void FN(split_max)(const fb_rows *rows, int64_t slice)
+{
+    const int64_t first = FN(slice_of)(rows, slice), n = FN(slice_of)(rows, slice + 1) - first;
+    const FN(split) split = FN(split_of)(rows);
+    REAL *max = split.maxima + slice * split.apart;
+    if (rows->apart.x)
+        FN(across_max)((const REAL *)rows->x + first * rows->apart.x, rows->apart.x, n, rows->rows, max);
+    else
+        *max = FN(row_max)(n, (const REAL *)rows->x + first);
+}
+
+/* The maxima of all slices, of count rows. */
+FB_INLINE void FN(split_row_max)(const fb_rows *rows, int64_t start, int64_t count, REAL *max)
+{
+    const FN(split) split = FN(split_of)(rows);
+    for (int64_t i = 0; i < count; i++)
+        max[i] = (REAL)-INFINITY;
+    for (int64_t slice = 0; slice < rows->slices; slice++) {
+        const REAL *of_slice = split.maxima + slice * split.apart + start;
+        for (int64_t i = 0; i < count; i++)
+            max[i] = of_slice[i] > max[i] ? of_slice[i] : max[i];
+    }
+}
+
+/* Not inlined: float64 would take a sixth more time (GCC 12). */
+static __attribute__((noinline)) void FN(split_across)(FN(across_place) place, int64_t begin, int64_t end,
+                                                       int64_t count, FN(across_sums) * sums)
+{
+    FN(across_piece)(place, begin, end, count, sums);
+}
+
+/* scratch: FB_PIECE elements, and no more rows, used where neither gradient nor probabilities are wanted. */
+static void FN(split_exp)(const fb_rows *rows, int64_t piece, int64_t part, void *scratch)
+{
+    const int64_t first = piece * FB_PIECE, start = FN(part_of)(rows, part, rows->parts);
+    const int64_t count = FN(part_of)(rows, part + 1, rows->parts) - start;
+    const int64_t end = rows->classes - first < FB_PIECE ? rows->classes : first + FB_PIECE;
+    const FN(split) split = FN(split_of)(rows);
+    FN(across_sums) *sums = (FN(across_sums) *)(split.sums + (size_t)piece * split.sums_size) +
+                            start / FB_LANES;
+    REAL max[1];
+    if (rows->apart.x) {
+        FN(across_place) place = {.x = (const REAL *)rows->x + start, .x_apart = rows->apart.x};
+        place.e = FN(across_exp)(rows, start, scratch, &place.e_apart);
+        place.x_ahead = FB_FOUR * FB_LANES * place.x_apart;
+        place.e_ahead = FB_FOUR * FB_LANES * place.e_apart;
+        for (int64_t i = 0; i < FN(vectors_of)(count); i++) {
+            FN(split_row_max)(rows, start + FN(vector_of)(i, count), FB_LANES, sums[i].max);
+            FN(begin_sums)(&sums[i], end - first, FB_LANES);
+        }
+        FN(split_across)(place, first, end, count, sums);
+    } else {
+        REAL *e = rows->grad ? rows->grad : rows->proba;
+        FN(split_row_max)(rows, 0, 1, max);
+        FN(exp_piece)(end - first, (const REAL *)rows->x + first, max[0], e ? e + first : scratch, NULL,
+                      (FN(exp_lanes) *)(split.sums + (size_t)piece * split.sums_size));
+    }
+}
+
+/* The sums of all pieces: of one row; */
+FB_INLINE void FN(split_total)(const fb_rows *rows, FN(group) * group)
+{
+    const FN(split) split = FN(split_of)(rows);
+    FN(exp_lanes) lanes[FB_LANES] FB_ALIGNED;
+    memset(lanes, 0, sizeof lanes);
+    for (int64_t piece = 0; piece < FN(pieces_of)(rows); piece++)
+        FN(exp_merge)((FN(exp_lanes) *)(split.sums + (size_t)piece * split.sums_size), lanes);
+    FN(exp_totals)(lanes, group->max, group->ties, group->rest);
+}
+
+/* of a vector of rows across memory. */
+FB_INLINE void FN(split_totals)(const fb_rows *rows, int64_t vector, FN(group) * group)
+{
+    const FN(split) split = FN(split_of)(rows);
+    FN(across_lanes) total FB_ALIGNED;
+    memset(&total, 0, sizeof total);
+    memset(group->ties, 0, FB_LANES * sizeof *group->ties);
+    for (int64_t piece = 0; piece < FN(pieces_of)(rows); piece++)
+        FN(merge_sums)((FN(across_sums) *)(split.sums + (size_t)piece * split.sums_size) + vector, &total,
+                       group->ties);
+    FN(lane_totals)(total.sum, total.lost, group->max, group->ties, group->rest);
+}
+
+/* Losses, and what the gradient needs, of one of so many parts. Returns the first row whose label is wrong, or -1. */
+static int64_t FN(split_end)(const fb_rows *rows, int64_t part, int64_t parts)
+{
+    const FN(split) split = FN(split_of)(rows);
+    const int64_t from = FN(part_of)(rows, part, parts), all = FN(part_of)(rows, part + 1, parts) - from;
+    FN(group) group FB_ALIGNED;
+    REAL loss[FB_GROUP] FB_ALIGNED;
+    int64_t bad = -1;
+    for (int64_t i = 0; i < FN(vectors_of)(all); i++) {
+        const int64_t count = rows->apart.x ? FB_LANES : 1;
+        const int64_t start = rows->apart.x ? from + FN(vector_of)(i, all) : 0;
+        FN(fill_up)(&group, count, FB_LANES);
+        const int64_t found = FN(read_labels)(&group, rows, start, count, FN(LABELS));
+        bad = bad < 0 ? found : bad;
+        FN(split_row_max)(rows, start, count, group.max);
+        if (rows->apart.x)
+            FN(split_totals)(rows, from / FB_LANES + i, &group);
+        else
+            FN(split_total)(rows, &group);
+        FN(label_exp)(&group, count);
+        if (rows->class_weight)
+            FN(keep_nan)(&group, count);
+        FN(finish)(&group, FB_LANES, FN(LABELS), rows, loss);
+        FN(shares)(&group, FB_LANES);
+        memcpy((REAL *)rows->loss + start, loss, (size_t)count * sizeof(REAL));
+        memcpy(split.label + start, group.label, (size_t)count * sizeof *group.label);
+        memcpy(split.weight + start, group.weight, (size_t)count * sizeof(REAL));
+        memcpy(split.factor + start, group.factor, (size_t)count * sizeof(REAL));
+        memcpy(split.entry + start, group.entry, (size_t)count * sizeof(REAL));
+        memcpy(split.inverse + start, group.inverse, (size_t)count * sizeof(REAL));
+    }
+    return bad;
+}
+
+/* Probabilities and gradient, of n classes of a row. */
+FB_INLINE void FN(scale_piece)(FN(split) split, int64_t n, const REAL *e, REAL *grad, REAL *proba)
+{
+    if (proba)
+        FN(scale_row)(n, e, split.inverse[0], 0, 0, proba);
+    if (grad && split.weight[0] == 0)
+        memset(grad, 0, (size_t)n * sizeof(REAL));
+    else if (grad)
+        FN(scale_row)(n, e, split.factor[0], 0, 0, grad);
+}
+
+static void FN(split_scale)(const fb_rows *rows, int64_t slice)
+{
+    const FN(split) split = FN(split_of)(rows);
+    const int64_t first = FN(slice_of)(rows, slice), end = FN(slice_of)(rows, slice + 1), n = end - first;
+    const int64_t across = rows->apart.x != 0, grad_apart = across ? rows->apart.grad : 1;
+    REAL *grad = rows->grad ? (REAL *)rows->grad + first * grad_apart : NULL;
+    REAL *proba = rows->proba ? (REAL *)rows->proba + first * (across ? rows->apart.proba : 1) : NULL;
+    REAL *e = grad ? grad : proba;
+    if (!across)
+        FN(scale_piece)(split, n, e, grad, proba);
+    if (across && proba)
+        FN(tile_proba)(rows->rows, e, grad ? grad_apart : rows->apart.proba, n, split.inverse, proba,
+                       rows->apart.proba, FN(CLASSES_AHEAD));
+    if (across && grad)
+        FN(tile_grad)(rows->rows, e, grad_apart, n, split.factor, NULL, split.weight, FN(CLASSES_AHEAD));
+    for (int64_t i = 0; i < rows->rows && grad; i++)
+        if (split.label[i] >= first && split.label[i] < end)
+            grad[(split.label[i] - first) * grad_apart + i] = split.entry[i];
+}
