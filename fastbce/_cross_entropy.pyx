@@ -72,10 +72,11 @@ cdef enum:
     # Rows that lie across memory and are brought together at once, if they have that few elements (measured).
     ACROSS_ROWS = 64
     # Rows across memory of so many classes, all neighbours or neighbours of so many bytes, are worked on together
-    # (measured), up to a number that bounds the memory for it.
+    # (measured), up to numbers of rows and threads that bound the memory for it.
     TOGETHER_FROM = 10000
     TOGETHER_BYTES = 3 << 21
     MOST_TOGETHER = 4096
+    MOST_SLICES = 256
     # From this many rows on, some of them may be brought together for the others to begin with a cache line.
     ALIGN_FROM = 1024
     CACHE_LINE = 64
@@ -618,6 +619,7 @@ cdef int split_rows(Call *call, int threads, Partial *total) except -1:
     cdef Partial partial
     cdef char *inputs = <char *>malloc(n * (sizeof(int64_t) + call.size))
     cdef char *memory = NULL
+    threads = min(threads, MOST_SLICES)
     total.wrong = -1
     memset(&split, 0, sizeof(split))
     split.kernels = call.kernels

@@ -140,7 +140,8 @@ FB_INLINE void FN(split_totals)(const fb_rows *rows, int64_t vector, FN(group) *
     const FN(split) split = FN(split_of)(rows);
     FN(across_lanes) total FB_ALIGNED;
     memset(&total, 0, sizeof total);
-    memset(group->ties, 0, FB_LANES * sizeof *group->ties);
+    for (int k = 0; k < FB_LANES; k++)
+        group->ties[k] = 0;
     for (int64_t piece = 0; piece < FN(pieces_of)(rows); piece++)
         FN(merge_sums)((FN(across_sums) *)(split.sums + (size_t)piece * split.sums_size) + vector, &total,
                        group->ties);
