@@ -510,7 +510,7 @@ cdef void sum_losses(const Call *call, Py_ssize_t chunk, fb_sum *total) noexcept
         total.lost += part.lost
 
 
-# Rows whose pieces are spread over threads: see split.inc.h.
+# Rows whose classes are spread over threads: see split.inc.h.
 cdef struct Split:
     const fb_kernels *kernels
     fb_rows rows
@@ -577,7 +577,9 @@ cdef bint can_split(const Call *call, int threads) noexcept nogil:
     cdef Py_ssize_t run = call.x.shape[max(call.x.ndim - 2, 0)]
     if not has_steps(call):
         return False
-    if call.across and has_neighbours(&call.x) and has_neighbours(&call.grad) and has_neighbours(&call.proba):
+    if call.across:
+        if not (has_neighbours(&call.x) and has_neighbours(&call.grad) and has_neighbours(&call.proba)):
+            return False
         if call.rows < threads * FB_LANES:
             return call.classes >= 2 * FB_PIECE
         return (call.classes >= TOGETHER_FROM

@@ -5,6 +5,7 @@ Every bit is that of rows that lie the other way, by one thread.
 
 import numpy as np
 import pytest
+from cases import same_bits
 
 import fastbce as fb
 
@@ -49,10 +50,6 @@ def turned(logits):
     return logits.T.copy(order="C")
 
 
-def same(a, b):
-    return np.array_equal(a, b, equal_nan=True)
-
-
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 def test_loss_and_gradient(logits, labels, threads):
     x = turned(logits)
@@ -63,14 +60,14 @@ def test_loss_and_gradient(logits, labels, threads):
         rest, labels[5:], axis=0, out=np.empty_like(rest), num_threads=threads
     )
     assert across == value
-    assert same(rest.T, grad)
+    assert same_bits(rest.T, grad)
     losses, grad = fb.cross_entropy_value_and_grad(logits, labels, reduction="none", num_threads=1)
     across, _ = fb.cross_entropy_value_and_grad(
         x, labels, axis=0, reduction="none", out=out, num_threads=threads
     )
-    assert same(across, losses)
-    assert same(out.T, grad)
-    assert same(fb.cross_entropy(x, labels, axis=0, reduction="none", num_threads=threads), losses)
+    assert same_bits(across, losses)
+    assert same_bits(out.T, grad)
+    assert same_bits(fb.cross_entropy(x, labels, axis=0, reduction="none", num_threads=threads), losses)
 
 
 def test_rows_left_out_and_weights(logits, labels):
@@ -85,11 +82,13 @@ def test_rows_left_out_and_weights(logits, labels):
     }
     losses, grad = fb.cross_entropy_value_and_grad(logits, labels, **options)
     across, out = fb.cross_entropy_value_and_grad(x, labels, axis=0, out=np.empty_like(x), **options)
-    assert same(across, losses)
-    assert same(out.T, grad)
+    assert same_bits(across, losses)
+    assert same_bits(out.T, grad)
     assert np.isfinite(out[:, 1]).all()  # although that row has a NaN
     options["reduction"] = "weighted_mean"
-    assert same(fb.cross_entropy(x, labels, axis=0, **options), fb.cross_entropy(logits, labels, **options))
+    assert same_bits(
+        fb.cross_entropy(x, labels, axis=0, **options), fb.cross_entropy(logits, labels, **options)
+    )
 
 
 @pytest.mark.parametrize("with_grad", [False, True])
@@ -100,8 +99,8 @@ def test_probabilities(logits, labels, with_grad):
     options = {"out": np.empty_like(x)} if with_grad else {}
     each = fb.cross_entropy(logits, labels, proba_out=expected, reduction="none")
     function(x, labels, axis=0, proba_out=proba, loss_out=losses, **options)
-    assert same(proba.T, expected)
-    assert same(losses, each)
+    assert same_bits(proba.T, expected)
+    assert same_bits(losses, each)
 
 
 def test_in_the_place_of_the_logits_and_the_hessian(logits, labels):
@@ -110,10 +109,10 @@ def test_in_the_place_of_the_logits_and_the_hessian(logits, labels):
     across = fb.cross_entropy_grad_hess(
         x, labels, axis=0, grad_out=np.empty_like(x), hess_out=np.empty_like(x)
     )
-    assert same(across[0].T, grad)
-    assert same(across[1].T, hess)
+    assert same_bits(across[0].T, grad)
+    assert same_bits(across[1].T, hess)
     fb.cross_entropy_value_and_grad(x, labels, axis=0, reduction="none", out=x)
-    assert same(x.T, grad)
+    assert same_bits(x.T, grad)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -124,7 +123,7 @@ def test_class_axis_in_the_middle(dtype, classes):
     value, grad = fb.cross_entropy_value_and_grad(np.moveaxis(x, 1, -1).copy(), y)
     out = np.empty((classes, 2, 100), dtype).swapaxes(0, 1)  # rows are neighbours in here that are none in x
     assert fb.cross_entropy_value_and_grad(x, y, axis=1, out=out)[0] == value
-    assert same(np.moveaxis(out, 1, -1), grad)
+    assert same_bits(np.moveaxis(out, 1, -1), grad)
 
 
 @pytest.mark.parametrize("apart", ["logits", "out"])
@@ -136,7 +135,7 @@ def test_too_few_neighbours_in_one_array(apart):
     y = np.random.default_rng(1).integers(0, classes, (4, 8))
     value, grad = fb.cross_entropy_value_and_grad(np.moveaxis(x, 1, -1).copy(), y)
     assert fb.cross_entropy_value_and_grad(x, y, axis=1, out=out, num_threads=3)[0] == value
-    assert same(np.moveaxis(out, 1, -1), grad)
+    assert same_bits(np.moveaxis(out, 1, -1), grad)
 
 
 @pytest.mark.parametrize("offset", [0, 1, 15])
@@ -150,7 +149,7 @@ def test_wherever_a_cache_line_begins(offset):
     memory[1, :first] = memory[1, first + rows * classes :] = 7
     value, grad = fb.cross_entropy_value_and_grad(x.T.copy(), y)
     assert fb.cross_entropy_value_and_grad(x, y, axis=0, out=out)[0] == value
-    assert same(out.T, grad)
+    assert same_bits(out.T, grad)
     assert (memory[1, :first] == 7).all()
     assert (memory[1, first + rows * classes :] == 7).all()
 
@@ -164,5 +163,5 @@ def test_more_rows_than_are_worked_on_together():
     fb.cross_entropy_value_and_grad(x, y, axis=0, out=out, loss_out=losses, reduction="sum")
     for some in slice(0, 50), slice(2_000, 2_100), slice(rows - 50, rows):
         expected, grad = fb.cross_entropy_value_and_grad(x[:, some].T.copy(), y[some], reduction="none")
-        assert same(losses[some], expected)
-        assert same(out[:, some].T, grad)
+        assert same_bits(losses[some], expected)
+        assert same_bits(out[:, some].T, grad)

@@ -99,7 +99,7 @@ FB_INLINE void FN(begin_sums)(FN(across_sums) * sums, int64_t classes, size_t la
 }
 
 /* exp(x - max) of a piece of count rows, added to its sums: all rows of a class, before the next one, for they are neighbours.
- * What fills no vector of a row is a step of its own, as there. */
+ * What fills no vector of a row is a step of its own, as in exp_piece. */
 FB_INLINE void FN(across_piece)(FN(across_place) place, int64_t begin, int64_t end, int64_t count,
                                 FN(across_sums) * sums)
 {

@@ -1,4 +1,4 @@
-/* Rows of many classes, of labels, by several threads: one that lies along memory, or FB_LANES and more across it. Logits are
+/* Rows of many classes, of labels, by any number of threads: one that lies along memory, or FB_LANES and more across it. Logits are
  * not overwritten, and there is no Hessian.
  *
  * In steps, each done by all threads before the next one: maxima, by slices of the classes; exponentials and their sums, by
@@ -154,7 +154,7 @@ static int64_t FN(split_end)(const fb_rows *rows, int64_t part, int64_t parts)
     const FN(split) split = FN(split_of)(rows);
     const int64_t from = FN(part_of)(rows, part, parts), all = FN(part_of)(rows, part + 1, parts) - from;
     FN(group) group FB_ALIGNED;
-    REAL loss[FB_GROUP] FB_ALIGNED;
+    REAL loss[FB_LANES] FB_ALIGNED;
     int64_t bad = -1;
     for (int64_t i = 0; i < FN(vectors_of)(all); i++) {
         const int64_t count = rows->apart.x ? FB_LANES : 1;
