@@ -48,6 +48,7 @@ cdef extern from "simd/kernels.h" nogil:
         int64_t proba
     ctypedef struct fb_rows:
         fb_apart apart
+        int64_t second_level
         int64_t rows
         int64_t classes
         const void *x
@@ -119,6 +120,7 @@ cdef struct Operand:
 
 
 cdef const fb_isa *isa
+cdef int64_t second_level  # bytes of a core's second-level cache, 0 if that is not known
 
 cdef int dtype_code(cnp.ndarray array) noexcept
 cdef const fb_kernels *kernels_for(int dtype) noexcept

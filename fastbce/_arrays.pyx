@@ -13,6 +13,7 @@ cnp.import_array()
 
 cdef extern from "simd/dispatch.h" nogil:
     const fb_isa *fb_isa_supported(int i)
+    int64_t fb_second_level()
 
 cdef extern from "simd/labels.h" nogil:
     const fb_load *fb_load_labels
@@ -46,6 +47,7 @@ def _choose_isa():
 
 
 _available = _choose_isa()
+second_level = fb_second_level()
 
 
 def _simd_config():

@@ -47,6 +47,7 @@ from fastbce._arrays cimport (
     reduced,
     result_dtype,
     same_shape,
+    second_level,
     separate,
     take,
     transfer,
@@ -69,8 +70,11 @@ cdef enum:
     # Below this many elements a second thread brings less than 15 microseconds (measured: here 6 to 15 with float32, of
     # 23 and 42 for 1,000 and 10 classes, at half as many 4 to 6), and it may have to be waited for.
     PARALLEL_FROM = 2 * CHUNK
-    # Rows that lie across memory and are brought together at once, if they have that few elements (measured).
-    ACROSS_ROWS = 64
+    # Rows that lie across memory and are worked on at once, and those that are brought together, if they have that few
+    # elements (measured).
+    ACROSS_ROWS = 128
+    TURNED_ROWS = 64
+    TURNED = 1 << 20
     # Rows across memory of so many classes, all neighbours or neighbours of so many bytes, are worked on together
     # (measured), up to numbers of rows and threads that bound the memory for it.
     TOGETHER_FROM = 10000
@@ -80,7 +84,6 @@ cdef enum:
     # From this many rows on, some of them may be brought together for the others to begin with a cache line.
     ALIGN_FROM = 1024
     CACHE_LINE = 64
-    ACROSS = 1 << 20
     # Below this many elements the GIL is kept.
     RELEASE_FROM = 4096
 
@@ -397,6 +400,7 @@ cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char 
     rows.smoothing = call.smoothing
     rows.scale = call.scale
     rows.class_weight = call.class_weight
+    rows.second_level = second_level
     rows.loss = losses
     if call.has_labels:
         rows.labels = <const int64_t *>buffers.y
@@ -473,12 +477,16 @@ cdef Py_ssize_t rows_of_a_task(const Call *call, Py_ssize_t chunk, int threads) 
     # A chunk; or where rows lie across memory, more: memory is slow where it is read in pieces of a few bytes. What few
     # neighbours there are is not divided.
     cdef Py_ssize_t rows, most = ACROSS_ROWS, run = call.x.shape[max(call.x.ndim - 2, 0)]
-    if chunk >= ACROSS_ROWS or not (lies_across(call, &call.x) or lies_across(call, &call.grad)):
+    if not (lies_across(call, &call.x) or lies_across(call, &call.grad)):
         return chunk
     if not call.across:
-        most = min(most, ACROSS // call.classes)
-    elif run <= 2 * ACROSS_ROWS and call.rows >= 2 * threads * run:
-        return max(max(ACROSS_ROWS // run, 1) * run, chunk)
+        most = min(<Py_ssize_t>TURNED_ROWS, TURNED // call.classes)
+    elif run <= most and call.rows >= 2 * threads * run:
+        return max(most // run * run, chunk // run * run)
+    elif chunk >= most:
+        return chunk // most * most
+    if chunk >= most:
+        return chunk
     rows = min((call.rows + threads - 1) // threads, most)
     return max((rows + FB_LANES - 1) & -FB_LANES, chunk)
 

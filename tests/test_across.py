@@ -9,7 +9,7 @@ import pytest
 import fastbce as fb
 
 # Fewer rows than a vector, a vector, a rest, a small one; classes around the limit of few, around a piece;
-# many rows, taken one vector at a time.
+# many rows, taken one vector at a time; so many that a second-level cache holds few of them.
 SHAPES = [
     (1, 5),
     (15, 7),
@@ -23,6 +23,8 @@ SHAPES = [
     (130, 144),
     (300, 70),
     (275, 300),
+    (1030, 600),
+    (2100, 300),
 ]
 
 

@@ -1,7 +1,8 @@
 """Time options, layouts and dtypes relative to the plain call: ``python tools/variants.py``.
 
-Each has 4 million logits; loss and gradient are written to arrays that exist. A plain call and its variants
-take turns; the ratios are of the fastest calls. On a machine that does nothing else.
+Each has 4 million logits; loss and gradient are written to arrays that exist. The plain call and one variant
+take turns, so that caches hold as much of one as of the other; the ratios are of the fastest calls. On a
+machine that does nothing else.
 """
 
 import argparse
@@ -82,19 +83,25 @@ def softmax(shape, dtype, rng):
             yield np.dtype(half).name, call(x=x.astype(half), out=np.empty(shape, half))
 
 
-def show(title, calls, seconds):
-    """Print the best time of the first call, and those of the others relative to it."""
-    best = dict.fromkeys(calls, np.inf)
-    end = time.perf_counter() + seconds * len(calls)
+def times(calls, seconds):
+    """Call these in turns; return the shortest time of each."""
+    best = [np.inf] * len(calls)
+    end = time.perf_counter() + seconds
     while time.perf_counter() < end:
-        for name, call in calls.items():
+        for i, call in enumerate(calls):
             start = time.perf_counter()
             call()
-            best[name] = min(best[name], time.perf_counter() - start)
-    plain = best.pop("plain")
-    print(f"{title}: {plain * 1e3:.2f} ms")
-    for name, value in best.items():
-        print(f"    {name:<26}{value / plain:5.2f} x")
+            best[i] = min(best[i], time.perf_counter() - start)
+    return best
+
+
+def show(title, calls, seconds):
+    """Print the time of the first call, and those of the others relative to it."""
+    plain = calls.pop("plain")
+    print(f"{title}: {times([plain], seconds)[0] * 1e3:.2f} ms")
+    for name, call in calls.items():
+        beside, time_taken = times([plain, call], 2 * seconds)
+        print(f"    {name:<26}{time_taken / beside:5.2f} x")
 
 
 def main():

@@ -52,12 +52,29 @@ typedef struct {
     int64_t x_apart, e_apart, x_ahead, e_ahead;
 } FN(across_place);
 
-/* Where a second-level cache holds a group and the next one, that is the next group (a tenth to a third less time, measured):
- * further rows, if the next class leaves room for them, or else what is behind the last class. Otherwise it is a few
- * classes on. */
-FB_INLINE int64_t FN(across_ahead)(const fb_rows *rows, int64_t start, int64_t group, int64_t apart)
+/* Whether classes lie so far apart that a second-level cache holds few of all rows, but a good part of a group: one of 2 MB. */
+FB_INLINE int FN(far_across)(const fb_rows *rows)
 {
-    if (rows->classes * group * (int64_t)sizeof(REAL) > 1 << 19)
+    return rows->second_level >= 2 << 20 &&
+           rows->classes * rows->apart.x * (int64_t)sizeof(REAL) >= rows->second_level;
+}
+
+/* How many rows make a group (measured). Where they are far, as many as leave the next group room in that cache: the more of a
+ * class lies together, the sooner it comes. Else of many classes one vector at a time. */
+FB_INLINE int64_t FN(rows_across)(const fb_rows *rows)
+{
+    if (FN(far_across)(rows))
+        return rows->classes * FB_ACROSS * (int64_t)sizeof(REAL) <= 3 << 16 ? FB_ACROSS : FB_GROUP;
+    return rows->classes > 64 && rows->classes <= 1024 && rows->apart.x > 4 * FB_GROUP ? FB_LANES : FB_GROUP;
+}
+
+/* Where that cache holds a group and the next one, memory is asked for the next group ahead (a tenth to a third less time,
+ * measured): further rows, if the next class leaves room for them, or else what is behind the last class. Otherwise it is a
+ * few classes on. */
+FB_INLINE int64_t FN(across_ahead)(const fb_rows *rows, int64_t start, int64_t count, int64_t group,
+                                   int64_t apart)
+{
+    if (rows->classes * count * (int64_t)sizeof(REAL) > (FN(far_across)(rows) ? 1 << 18 : 1 << 19))
         return FB_FOUR * FB_LANES * apart;
     return start + group < apart ? group : rows->classes * apart - start;
 }
@@ -147,13 +164,13 @@ FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t 
                                 int64_t most)
 {
     const int64_t classes = rows->classes, vectors = count / FB_LANES;
-    FN(across_sums) sums[FB_GROUP / FB_LANES] FB_ALIGNED;
-    FN(across_lanes) total[FB_GROUP / FB_LANES] FB_ALIGNED;
-    REAL nowhere[FB_GROUP] FB_ALIGNED;
+    FN(across_sums) sums[FB_ACROSS / FB_LANES] FB_ALIGNED;
+    FN(across_lanes) total[FB_ACROSS / FB_LANES] FB_ALIGNED;
+    REAL nowhere[FB_ACROSS] FB_ALIGNED;
     FN(across_place) place = {.x = (const REAL *)rows->x + start, .x_apart = rows->apart.x};
     place.e = FN(across_exp)(rows, start, nowhere, &place.e_apart);
-    place.x_ahead = FN(across_ahead)(rows, start, most, place.x_apart);
-    place.e_ahead = FN(across_ahead)(rows, start, most, place.e_apart);
+    place.x_ahead = FN(across_ahead)(rows, start, count, most, place.x_apart);
+    place.e_ahead = FN(across_ahead)(rows, start, count, most, place.e_apart);
 
     FN(across_max)(place.x, place.x_apart, classes, count, group->max);
     for (int64_t i = 0; i < vectors; i++)

@@ -17,11 +17,12 @@
 
 #include "half.h"
 
-/* Of softmax cross-entropy: rows in a group, if they have that few elements; how many vectors are added as they are, eight
+/* Of softmax cross-entropy: rows in a group, if they have that few elements, and across memory; how many vectors are added as they are, eight
  * of the targets of many classes, two of so few that an error stands out; and how far ahead, in elements, memory is asked
  * for (measured). */
 enum {
     FB_GROUP = 64,
+    FB_ACROSS = 128,
     FB_TILE_ELEMENTS = FB_FEW_CLASSES * FB_LANES,
     FB_GROUP_ELEMENTS = 16384,
     FB_FOUR = 4,

@@ -15,19 +15,19 @@ enum { FN(LABELS), FN(SMOOTH), FN(SOFT) };
 
 /* What rows come to. */
 typedef struct {
-    int64_t label[FB_GROUP];
-    REAL given[FB_GROUP],
-        weight[FB_GROUP]; /* the row's weight; and that of its class in it; 0: it is left out */
-    REAL logit[FB_GROUP], max[FB_GROUP]; /* of the label; of all */
-    SIGNED_BITS ties[FB_GROUP];          /* how many classes reach max */
-    double rest[FB_GROUP];               /* see rest_of */
-    double dot[FB_GROUP];                /* of soft targets and max - x */
-    double all[FB_GROUP],
-        below[FB_GROUP];    /* sums of soft targets: of all, and of classes that do not reach max */
-    REAL e_label[FB_GROUP]; /* exp(logit - max) */
+    int64_t label[FB_ACROSS];
+    REAL given[FB_ACROSS],
+        weight[FB_ACROSS]; /* the row's weight; and that of its class in it; 0: it is left out */
+    REAL logit[FB_ACROSS], max[FB_ACROSS]; /* of the label; of all */
+    SIGNED_BITS ties[FB_ACROSS];           /* how many classes reach max */
+    double rest[FB_ACROSS];                /* see rest_of */
+    double dot[FB_ACROSS];                 /* of soft targets and max - x */
+    double all[FB_ACROSS],
+        below[FB_ACROSS];    /* sums of soft targets: of all, and of classes that do not reach max */
+    REAL e_label[FB_ACROSS]; /* exp(logit - max) */
     /* Of the gradient: what multiplies e; the entry of the label or the maximum; what multiplies a target, or is added. */
-    REAL factor[FB_GROUP], entry[FB_GROUP], pull[FB_GROUP];
-    REAL inverse[FB_GROUP], others[FB_GROUP]; /* 1 / (1 + rest), rest / (1 + rest) */
+    REAL factor[FB_ACROSS], entry[FB_ACROSS], pull[FB_ACROSS];
+    REAL inverse[FB_ACROSS], others[FB_ACROSS]; /* 1 / (1 + rest), rest / (1 + rest) */
 } FN(group);
 
 FB_INLINE REAL *FN(row_of)(const void *rows, int64_t row, int64_t classes)
@@ -254,7 +254,7 @@ enum { FN(ALONG), FN(TILES), FN(ACROSS), FN(ONE_ACROSS) };
 FB_INLINE int64_t FN(all_rows)(const fb_rows *rows, int way, int kind)
 {
     FN(group) group FB_ALIGNED;
-    REAL loss[FB_GROUP] FB_ALIGNED;
+    REAL loss[FB_ACROSS] FB_ALIGNED;
     FN(tiles) tiles FB_ALIGNED; /* of rows of few classes */
     const int64_t row = (rows->classes + FB_LANES - 1) & -FB_LANES;
     int64_t bad = -1, most = FB_GROUP;
@@ -262,6 +262,8 @@ FB_INLINE int64_t FN(all_rows)(const fb_rows *rows, int way, int kind)
         most = FB_TILE_ELEMENTS / row & -FB_LANES;
     if (way == FN(ALONG) && FB_GROUP_ELEMENTS / row < most)
         most = FB_GROUP_ELEMENTS / row > 1 ? FB_GROUP_ELEMENTS / row : 1;
+    if (way == FN(ACROSS))
+        most = FN(rows_across)(rows);
     if (way == FN(ONE_ACROSS))
         most = FB_LANES;
 
@@ -336,21 +338,13 @@ static int64_t FN(labels_one_across)(const fb_rows *rows)
 
 #include "split.inc.h"
 
-/* Whether rows that lie across memory are taken one vector at a time, so that the memory of the next one is asked for in time
- * (of 1,000 classes a quarter less time than by four, measured). Of few classes four are faster, of many the next one has no
- * room in the cache, and what is not far apart is used together. */
-FB_INLINE int FN(one_at_a_time)(const fb_rows *rows)
-{
-    return rows->classes > 64 && rows->classes <= 1024 && rows->apart.x > 4 * FB_GROUP;
-}
-
 static int64_t FN(cross_entropy)(const fb_rows *rows)
 {
     const int smooth = rows->smoothing > 0, few = rows->classes <= FB_FEW_CLASSES;
     if (rows->classes == 0) /* then there are no rows either */
         return -1;
     if (rows->apart.x)
-        return FN(one_at_a_time)(rows) ? FN(labels_one_across)(rows) : FN(labels_across)(rows);
+        return FN(rows_across)(rows) == FB_LANES ? FN(labels_one_across)(rows) : FN(labels_across)(rows);
     if (!rows->labels || (smooth && rows->class_weight))
         return few ? FN(few_soft)(rows) : FN(many_soft)(rows);
     if (smooth)

@@ -1,6 +1,9 @@
 #include "dispatch.h"
 
 #include <stddef.h>
+#ifndef _WIN32
+#include <unistd.h>
+#endif
 
 extern const fb_isa fb_isa_generic, fb_isa_avx2, fb_isa_avx512, fb_isa_neon;
 
@@ -21,4 +24,14 @@ const fb_isa *fb_isa_supported(int i)
     supported[count++] = &fb_isa_neon;
 #endif
     return i >= 0 && i < count ? supported[i] : NULL;
+}
+
+int64_t fb_second_level(void)
+{
+#ifdef _SC_LEVEL2_CACHE_SIZE
+    const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    return bytes > 0 ? bytes : 0;
+#else
+    return 0;
+#endif
 }

@@ -1,4 +1,4 @@
-/* Which kernels this machine can run, asked once. Knows nothing of losses. */
+/* What this machine can run, and what it has, asked once. Knows nothing of losses. */
 #ifndef FASTBCE_DISPATCH_H
 #define FASTBCE_DISPATCH_H
 
@@ -7,5 +7,8 @@
 /* The i-th instruction set that was compiled and that the CPU and the system support, slowest first; NULL after the
  * last. The first is always generic. */
 const fb_isa *fb_isa_supported(int i);
+
+/* How many bytes a core's second-level cache holds; 0 where the system does not say. Takes microseconds. */
+int64_t fb_second_level(void);
 
 #endif

@@ -136,7 +136,7 @@ FB_INLINE void FN(tile_hess)(int64_t n, const REAL *e, int64_t apart, int64_t cl
                              int64_t hess_apart, int64_t ahead)
 {
     const REAL *inverse = group->inverse + at, *others = group->others + at, *weight = group->weight + at;
-    REAL factor[FB_GROUP] FB_ALIGNED;
+    REAL factor[FB_ACROSS] FB_ALIGNED;
     for (int64_t i = 0; i < n; i++)
         factor[i] = FN(hess_factor)(group, at + i, kind, scale);
     for (int64_t c = 0; c < classes; c++, e += apart, hess += hess_apart) {

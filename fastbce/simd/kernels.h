@@ -91,8 +91,9 @@ typedef struct {
     void *proba;   /* as x, or NULL */
     void *scratch; /* classes elements, read where grad and proba are NULL */
     /* Or, where apart.x is not 0: a multiple of FB_LANES rows that are neighbours, and classes that lie apart; of labels that
-     * are not smoothed. */
+     * are not smoothed. How many bytes a core's second-level cache holds, 0 if that is not known. */
     fb_apart apart;
+    int64_t second_level;
     /* Of the steps in split.inc.h: how many slices the classes are divided into, and parts the rows; what the steps have to know
      * of each other, split_size bytes at a cache line. */
     int64_t slices, parts;
