@@ -28,6 +28,7 @@ cdef extern from "simd/kernels.h" nogil:
         double proba[1]
     ctypedef struct fb_block:
         int64_t n
+        int64_t ahead
         const void *x
         const void *y
         const void *weight

@@ -136,6 +136,7 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers 
     cdef fb_block block
     cdef void *proba
     block.n = padded
+    block.ahead = n if start + n < call.n else 0
     block.x = take(&call.x, start, n, padded, buffers.x, call.size)
     block.y = take(&call.y, start, n, padded, buffers.y, call.size)
     block.weight = block.pos_weight = NULL

@@ -55,6 +55,7 @@ typedef struct {
 /* One block of a binary loss. All arrays hold the type computed in. */
 typedef struct {
     int64_t n;     /* not 0 */
+    int64_t ahead; /* from this block to the next, in elements; 0: there is none */
     const void *x; /* logits or probabilities */
     const void *y; /* targets */
     /* 0 where an element is left out. NULL: all weights are 1, and pos_weight is not read. */

@@ -152,12 +152,6 @@ FB_INLINE void FN(exp_flush)(REAL *two, double *sum, double *lost)
     }
 }
 
-FB_INLINE void FN(fetch_vector)(const REAL *vector)
-{
-    for (size_t i = 0; i < FB_LANES; i += 64 / sizeof(REAL))
-        __builtin_prefetch(vector + i);
-}
-
 /* Memory that comes later, asked for vector by vector: all at once, it would be waited for. t: or NULL. */
 typedef struct {
     const REAL *x, *e, *t;
