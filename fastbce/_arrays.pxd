@@ -26,6 +26,9 @@ cdef extern from "simd/kernels.h" nogil:
         double grad[1]
         double hess[1]
         double proba[1]
+    ctypedef struct fb_later:
+        const char *begin
+        int64_t bytes
     ctypedef struct fb_block:
         int64_t n
         int64_t ahead
@@ -42,6 +45,8 @@ cdef extern from "simd/kernels.h" nogil:
         double gamma
         double clip_low
         double clip_high
+        int laters
+        fb_later later[1]
     ctypedef struct fb_apart:
         int64_t x
         int64_t grad

@@ -70,6 +70,7 @@ cdef enum:
     PARALLEL_BYTES = 16 * CHUNK
     # See block_length.
     LARGE_BYTES = 1 << 21
+    CACHE_LINE = 64
     SHORT_BYTES = 2048
     # Below this many elements the GIL is kept: to let go of it and take it back would show in the time of a call.
     RELEASE_FROM = 4096
@@ -127,6 +128,14 @@ cdef const void *weights(const Call *call, Py_ssize_t start, Py_ssize_t n, Py_ss
     return weight
 
 
+cdef inline void ask_for(fb_block *block, const Operand *operand, Py_ssize_t start) noexcept nogil:
+    # The memory that these elements are converted from, if few of its bytes are others'. (Of bools it comes in time.)
+    if operand.data != NULL and not operand.direct and operand.ndim == 1 and 1 < operand.step <= CACHE_LINE:
+        block.later[block.laters].begin = operand.data + start * operand.step
+        block.later[block.laters].bytes = FB_LANES * operand.step
+        block.laters += 1
+
+
 cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers *buffers,
                    fb_lanes *lanes, fb_sum *sum) noexcept nogil:
     # The losses are added to the lanes, or summed, where there are none: it is the only block.
@@ -136,10 +145,16 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers 
     cdef fb_block block
     cdef void *proba
     block.n = padded
-    block.ahead = n if start + n < call.n else 0
     block.x = take(&call.x, start, n, padded, buffers.x, call.size)
     block.y = take(&call.y, start, n, padded, buffers.y, call.size)
     block.weight = block.pos_weight = NULL
+    block.ahead = block.laters = 0
+    if start + n < call.n:
+        block.ahead = n
+        ask_for(&block, &call.x, start + n)
+        ask_for(&block, &call.y, start + n)
+        ask_for(&block, &call.weight, start + n)
+        ask_for(&block, &call.where, start + n)
     block.scale = call.scale
     block.smoothing = call.smoothing
     block.clip_low = call.clip_low

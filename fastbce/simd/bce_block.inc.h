@@ -57,6 +57,27 @@ FB_INLINE void FN(fetch_vector)(const REAL *vector)
         __builtin_prefetch(vector + i);
 }
 
+/* Ask for what a part of the next block is converted from: little at a time, or it would be waited for. Not inlined: loops of
+ * blocks that are not converted would take a twentieth more time. */
+static __attribute__((noinline)) void FN(fetch_sources)(const fb_block *block, int64_t begin, int64_t end)
+{
+    __asm__ volatile(""); /* else GCC sees no effect, and drops the call */
+    for (int k = 0; k < block->laters; k++) {
+        const fb_later later = block->later[k];
+        for (int64_t at = begin / FB_LANES * later.bytes; at < end / FB_LANES * later.bytes; at += 64)
+            __builtin_prefetch(later.begin + at);
+    }
+}
+
+/* Divisions are done in parts of so many elements. Returns where the part from `begin` on ends. */
+FB_INLINE int64_t FN(begin_part)(const fb_block *block, int64_t begin, int64_t n)
+{
+    const int64_t end = begin + 4 * FB_LANES < n ? begin + 4 * FB_LANES : n;
+    if (block->laters)
+        FN(fetch_sources)(block, begin, end);
+    return end;
+}
+
 /* exp(-|x|) of a block, as it is computed for ordinary x or for any. Returns whether all were ordinary: no |x| is so large
  * that an exponential or its square is subnormal. */
 FB_INLINE int FN(exp_loop)(const fb_block *block, int ordinary, REAL *restrict high, REAL *restrict low)
@@ -92,21 +113,24 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weights, int
     const int weighted = weights >= FB_SMOOTHED;
     BITS largest = 0;
 
-    for (int64_t at = 0; at < n; at += FB_LANES) {
-        FN(fetch_vector)(x + block->ahead + at);
-        FN(fetch_vector)(y + at);
-        if (weights == FB_OF_SAMPLES || weights == FB_OF_TERMS)
-            FN(fetch_vector)((const REAL *)block->weight + at);
-        if (wanted & FB_GRAD)
-            FN(fetch_vector)(grad + at);
-        if (wanted & FB_HESS)
-            FN(fetch_vector)(hess + at);
-        FB_ROLLED
-        for (int64_t i = at; i < at + FB_LANES; i++) {
-            const FN(pair) t = {t_high[i], t_low[i]};
-            const FN(pair) u = FN(over_one_plus)(t, ordinary);
-            u_high[i] = u.high;
-            u_low[i] = u.low;
+    for (int64_t begin = 0, end; begin < n; begin = end) {
+        end = FN(begin_part)(block, begin, n);
+        for (int64_t at = begin; at < end; at += FB_LANES) {
+            FN(fetch_vector)((const REAL *)block->x + block->ahead + at);
+            FN(fetch_vector)(y + at);
+            if (weights == FB_OF_SAMPLES || weights == FB_OF_TERMS)
+                FN(fetch_vector)((const REAL *)block->weight + at);
+            if (wanted & FB_GRAD)
+                FN(fetch_vector)(grad + at);
+            if (wanted & FB_HESS)
+                FN(fetch_vector)(hess + at);
+            FB_ROLLED
+            for (int64_t i = at; i < at + FB_LANES; i++) {
+                const FN(pair) t = {t_high[i], t_low[i]};
+                const FN(pair) u = FN(over_one_plus)(t, ordinary);
+                u_high[i] = u.high;
+                u_low[i] = u.low;
+            }
         }
     }
     FB_INDEPENDENT
@@ -183,17 +207,6 @@ FB_INLINE BITS FN(largest_of)(const BITS *bits)
     return largest;
 }
 
-/* What the rest of a block of probabilities writes, and what the next block reads. */
-FB_INLINE void FN(fetch_next)(const fb_block *block, int64_t at)
-{
-    FN(fetch_vector)((const REAL *)block->x + block->ahead + at);
-    FN(fetch_vector)((const REAL *)block->y + block->ahead + at);
-    if (block->weight)
-        FN(fetch_vector)((const REAL *)block->weight + at);
-    if (block->grad)
-        FN(fetch_vector)((const REAL *)block->grad + at);
-}
-
 /* The divisions of hard targets; as exp above, a loop of its own, in which ordinary probabilities are supposed first. */
 FB_INLINE FN(known) FN(hard_inverses)(const fb_block *block, int ordinary, REAL *restrict inverse)
 {
@@ -201,16 +214,24 @@ FB_INLINE FN(known) FN(hard_inverses)(const fb_block *block, int ordinary, REAL 
     const REAL *x = block->x, *y = block->y;
     BITS largest[FB_LANES] FB_ALIGNED = {0}, different[FB_LANES] FB_ALIGNED = {0};
 
-    for (int64_t at = 0; at < n; at += FB_LANES) {
-        FN(fetch_next)(block, at);
-        FB_ROLLED
-        for (int i = 0; i < FB_LANES; i++) {
-            const REAL given = x[at + i], target = y[at + i];
-            const REAL p = given + 0; /* the logarithm of -0 is that of 0 */
-            const BITS beyond = FN(beyond)(given);
-            inverse[at + i] = 1 / FN(scale)(target != 0 ? p : 1 - p, ordinary).m;
-            largest[i] = beyond > largest[i] ? beyond : largest[i];
-            different[i] |= FN(not_hard)(target);
+    for (int64_t begin = 0, end; begin < n; begin = end) {
+        end = FN(begin_part)(block, begin, n);
+        for (int64_t at = begin; at < end; at += FB_LANES) {
+            FN(fetch_vector)((const REAL *)block->x + block->ahead + at);
+            FN(fetch_vector)(y + block->ahead + at);
+            if (block->weight)
+                FN(fetch_vector)((const REAL *)block->weight + at);
+            if (block->grad)
+                FN(fetch_vector)((const REAL *)block->grad + at);
+            FB_ROLLED
+            for (int i = 0; i < FB_LANES; i++) {
+                const REAL given = x[at + i], target = y[at + i];
+                const REAL p = given + 0; /* the logarithm of -0 is that of 0 */
+                const BITS beyond = FN(beyond)(given);
+                inverse[at + i] = 1 / FN(scale)(target != 0 ? p : 1 - p, ordinary).m;
+                largest[i] = beyond > largest[i] ? beyond : largest[i];
+                different[i] |= FN(not_hard)(target);
+            }
         }
     }
     const FN(known) known = {FN(known_of)(FN(largest_of)(largest)), FN(largest_of)(different) == 0};
@@ -260,19 +281,28 @@ FB_INLINE int FN(soft_inverses)(const fb_block *block, int weights, int limits, 
     const REAL hard_p = smoothed ? never : 1, hard_q = smoothed ? never : 0;
     BITS largest[FB_LANES] FB_ALIGNED = {0};
 
-    for (int64_t at = 0; at < n; at += FB_LANES) {
-        FN(fetch_next)(block, at);
-        FB_ROLLED
-        for (int i = 0; i < FB_LANES; i++) {
-            const REAL given = x[at + i], target = y[at + i];
-            const REAL p = limits ? given + 0 : FN(clip)(given, low, high);
-            const BITS beyond = FN(beyond)(given);
-            const REAL p_or_1 = weights != FB_SMOOTHED && target == hard_q ? 1 : FN(scale)(p, ordinary).m;
-            const REAL q_or_1 = weights != FB_SMOOTHED && target == hard_p ? 1 : FN(scale)(1 - p, ordinary).m;
-            const REAL inverse = 1 / (p_or_1 * q_or_1);
-            inverse_p[at + i] = q_or_1 * inverse;
-            inverse_q[at + i] = p_or_1 * inverse;
-            largest[i] = beyond > largest[i] ? beyond : largest[i];
+    for (int64_t begin = 0, end; begin < n; begin = end) {
+        end = FN(begin_part)(block, begin, n);
+        for (int64_t at = begin; at < end; at += FB_LANES) {
+            FN(fetch_vector)((const REAL *)block->x + block->ahead + at);
+            FN(fetch_vector)(y + block->ahead + at);
+            if (block->weight)
+                FN(fetch_vector)((const REAL *)block->weight + at);
+            if (block->grad)
+                FN(fetch_vector)((const REAL *)block->grad + at);
+            FB_ROLLED
+            for (int i = 0; i < FB_LANES; i++) {
+                const REAL given = x[at + i], target = y[at + i];
+                const REAL p = limits ? given + 0 : FN(clip)(given, low, high);
+                const BITS beyond = FN(beyond)(given);
+                const REAL p_or_1 = weights != FB_SMOOTHED && target == hard_q ? 1 : FN(scale)(p, ordinary).m;
+                const REAL q_or_1 = weights != FB_SMOOTHED && target == hard_p ? 1
+                                                                               : FN(scale)(1 - p, ordinary).m;
+                const REAL inverse = 1 / (p_or_1 * q_or_1);
+                inverse_p[at + i] = q_or_1 * inverse;
+                inverse_q[at + i] = p_or_1 * inverse;
+                largest[i] = beyond > largest[i] ? beyond : largest[i];
+            }
         }
     }
     return FN(known_of)(FN(largest_of)(largest)) == FB_BELOW_1;

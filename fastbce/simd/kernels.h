@@ -13,6 +13,7 @@ enum {
     FB_APART = 648,    /* from one buffer of a block to the next: they share no sets of that cache */
     FB_LANES = 16,     /* the floats of the widest vector */
     FB_SUM_LANES = 32, /* two additions under way in each lane of it */
+    FB_LATERS = 4,     /* logits or probabilities, targets, weights, mask */
     FB_PIECE = 8192,   /* classes of a row that are summed at once, by one thread */
     FB_FEW_CLASSES = 144 /* rows of no more are faster on their side (measured) */
 };
@@ -52,6 +53,12 @@ typedef struct {
     double loss[FB_APART], grad[FB_APART], hess[FB_APART], proba[FB_APART];
 } __attribute__((aligned(64))) fb_buffers;
 
+/* Memory to ask for: where it begins, and how many bytes FB_LANES elements take. */
+typedef struct {
+    const char *begin;
+    int64_t bytes;
+} fb_later;
+
 /* One block of a binary loss. All arrays hold the type computed in. */
 typedef struct {
     int64_t n;     /* not 0 */
@@ -70,6 +77,9 @@ typedef struct {
     double alpha, gamma; /* of the focal loss; alpha < 0: the classes are not balanced */
     /* What probabilities are clipped to. clip_low < 0: torch's limits instead. */
     double clip_low, clip_high;
+    /* What the next block is converted from, and which is asked for meanwhile. */
+    int laters;
+    fb_later later[FB_LATERS];
 } fb_block;
 
 /* How many elements lie between two classes. */
