@@ -70,8 +70,8 @@ cdef enum:
     PARALLEL_BYTES = 16 * CHUNK
     # See block_length.
     LARGE_BYTES = 1 << 21
-    CACHE_LINE = 64
     SHORT_BYTES = 2048
+    CACHE_LINE = 64
     # Below this many elements the GIL is kept: to let go of it and take it back would show in the time of a call.
     RELEASE_FROM = 4096
 
@@ -129,7 +129,7 @@ cdef const void *weights(const Call *call, Py_ssize_t start, Py_ssize_t n, Py_ss
 
 
 cdef inline void ask_for(fb_block *block, const Operand *operand, Py_ssize_t start) noexcept nogil:
-    # The memory that these elements are converted from, if few of its bytes are others'. (Of bools it comes in time.)
+    # The memory that these elements are converted from, if few of its bytes are others'. (That of bools comes in time.)
     if operand.data != NULL and not operand.direct and operand.ndim == 1 and 1 < operand.step <= CACHE_LINE:
         block.later[block.laters].begin = operand.data + start * operand.step
         block.later[block.laters].bytes = FB_LANES * operand.step
@@ -154,7 +154,6 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers 
         ask_for(&block, &call.x, start + n)
         ask_for(&block, &call.y, start + n)
         ask_for(&block, &call.weight, start + n)
-        ask_for(&block, &call.where, start + n)
     block.scale = call.scale
     block.smoothing = call.smoothing
     block.clip_low = call.clip_low

@@ -482,11 +482,9 @@ cdef Py_ssize_t rows_of_a_task(const Call *call, Py_ssize_t chunk, int threads) 
     if not call.across:
         most = min(<Py_ssize_t>TURNED_ROWS, TURNED // call.classes)
     elif run <= most and call.rows >= 2 * threads * run:
-        return max(most // run * run, chunk // run * run)
+        return max(most, chunk) // run * run
     elif chunk >= most:
         return chunk // most * most
-    if chunk >= most:
-        return chunk
     rows = min((call.rows + threads - 1) // threads, most)
     return max((rows + FB_LANES - 1) & -FB_LANES, chunk)
 

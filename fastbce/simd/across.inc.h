@@ -52,7 +52,7 @@ typedef struct {
     int64_t x_apart, e_apart, x_ahead, e_ahead;
 } FN(across_place);
 
-/* Whether classes lie so far apart that a second-level cache holds few of all rows, but a good part of a group: one of 2 MB. */
+/* Whether the second-level cache is one of 2 MB or more, which holds a group of many rows, and yet less than all rows. */
 FB_INLINE int FN(far_across)(const fb_rows *rows)
 {
     return rows->second_level >= 2 << 20 &&

@@ -49,8 +49,7 @@ FB_INLINE REAL FN(clip)(REAL x, REAL low, REAL high)
     return x < low ? low : x > high ? high : x;
 }
 
-/* Ask for the memory of FB_LANES elements. Between divisions, which leave all else idle, this costs nothing, and it is there when
- * the next loop begins (a quarter less time on arrays beyond the caches, measured). */
+/* Ask for the memory of FB_LANES elements. */
 FB_INLINE void FN(fetch_vector)(const REAL *vector)
 {
     for (size_t i = 0; i < FB_LANES; i += 64 / sizeof(REAL))
@@ -69,7 +68,9 @@ static __attribute__((noinline)) void FN(fetch_sources)(const fb_block *block, i
     }
 }
 
-/* Divisions are done in parts of so many elements. Returns where the part from `begin` on ends. */
+/* Memory is asked for between divisions, which leave all else idle: this costs nothing, and it is there when the next loop
+ * begins (a quarter less time on arrays beyond the caches, measured). They are done in parts of so many elements. Returns
+ * where the part from `begin` on ends. */
 FB_INLINE int64_t FN(begin_part)(const fb_block *block, int64_t begin, int64_t n)
 {
     const int64_t end = begin + 4 * FB_LANES < n ? begin + 4 * FB_LANES : n;
@@ -116,7 +117,7 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weights, int
     for (int64_t begin = 0, end; begin < n; begin = end) {
         end = FN(begin_part)(block, begin, n);
         for (int64_t at = begin; at < end; at += FB_LANES) {
-            FN(fetch_vector)((const REAL *)block->x + block->ahead + at);
+            FN(fetch_vector)(x + block->ahead + at);
             FN(fetch_vector)(y + at);
             if (weights == FB_OF_SAMPLES || weights == FB_OF_TERMS)
                 FN(fetch_vector)((const REAL *)block->weight + at);
@@ -207,6 +208,17 @@ FB_INLINE BITS FN(largest_of)(const BITS *bits)
     return largest;
 }
 
+/* What the next block of probabilities reads, and what else the rest of this one reads and writes. */
+FB_INLINE void FN(fetch_probs)(const fb_block *block, int64_t at)
+{
+    FN(fetch_vector)((const REAL *)block->x + block->ahead + at);
+    FN(fetch_vector)((const REAL *)block->y + block->ahead + at);
+    if (block->weight)
+        FN(fetch_vector)((const REAL *)block->weight + at);
+    if (block->grad)
+        FN(fetch_vector)((const REAL *)block->grad + at);
+}
+
 /* The divisions of hard targets; as exp above, a loop of its own, in which ordinary probabilities are supposed first. */
 FB_INLINE FN(known) FN(hard_inverses)(const fb_block *block, int ordinary, REAL *restrict inverse)
 {
@@ -217,12 +229,7 @@ FB_INLINE FN(known) FN(hard_inverses)(const fb_block *block, int ordinary, REAL 
     for (int64_t begin = 0, end; begin < n; begin = end) {
         end = FN(begin_part)(block, begin, n);
         for (int64_t at = begin; at < end; at += FB_LANES) {
-            FN(fetch_vector)((const REAL *)block->x + block->ahead + at);
-            FN(fetch_vector)(y + block->ahead + at);
-            if (block->weight)
-                FN(fetch_vector)((const REAL *)block->weight + at);
-            if (block->grad)
-                FN(fetch_vector)((const REAL *)block->grad + at);
+            FN(fetch_probs)(block, at);
             FB_ROLLED
             for (int i = 0; i < FB_LANES; i++) {
                 const REAL given = x[at + i], target = y[at + i];
@@ -284,12 +291,7 @@ FB_INLINE int FN(soft_inverses)(const fb_block *block, int weights, int limits, 
     for (int64_t begin = 0, end; begin < n; begin = end) {
         end = FN(begin_part)(block, begin, n);
         for (int64_t at = begin; at < end; at += FB_LANES) {
-            FN(fetch_vector)((const REAL *)block->x + block->ahead + at);
-            FN(fetch_vector)(y + block->ahead + at);
-            if (block->weight)
-                FN(fetch_vector)((const REAL *)block->weight + at);
-            if (block->grad)
-                FN(fetch_vector)((const REAL *)block->grad + at);
+            FN(fetch_probs)(block, at);
             FB_ROLLED
             for (int i = 0; i < FB_LANES; i++) {
                 const REAL given = x[at + i], target = y[at + i];

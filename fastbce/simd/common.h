@@ -17,9 +17,9 @@
 
 #include "half.h"
 
-/* Of softmax cross-entropy: rows in a group, if they have that few elements, and across memory; how many vectors are added as they are, eight
- * of the targets of many classes, two of so few that an error stands out; and how far ahead, in elements, memory is asked
- * for (measured). */
+/* Of softmax cross-entropy: rows in a group, if they have that few elements, and at most, across memory; how many vectors are
+ * added as they are, eight of the targets of many classes, two of so few that an error stands out; and how far ahead, in
+ * elements, memory is asked for (measured). */
 enum {
     FB_GROUP = 64,
     FB_ACROSS = 128,

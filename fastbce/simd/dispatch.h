@@ -8,7 +8,7 @@
  * last. The first is always generic. */
 const fb_isa *fb_isa_supported(int i);
 
-/* How many bytes a core's second-level cache holds; 0 where the system does not say. Takes microseconds. */
+/* How many bytes a core's second-level cache holds; 0 where the system does not say. */
 int64_t fb_second_level(void);
 
 #endif

@@ -13,7 +13,7 @@ enum {
     FB_APART = 648,    /* from one buffer of a block to the next: they share no sets of that cache */
     FB_LANES = 16,     /* the floats of the widest vector */
     FB_SUM_LANES = 32, /* two additions under way in each lane of it */
-    FB_LATERS = 4,     /* logits or probabilities, targets, weights, mask */
+    FB_LATERS = 3,     /* logits or probabilities, targets, weights */
     FB_PIECE = 8192,   /* classes of a row that are summed at once, by one thread */
     FB_FEW_CLASSES = 144 /* rows of no more are faster on their side (measured) */
 };
@@ -77,7 +77,7 @@ typedef struct {
     double alpha, gamma; /* of the focal loss; alpha < 0: the classes are not balanced */
     /* What probabilities are clipped to. clip_low < 0: torch's limits instead. */
     double clip_low, clip_high;
-    /* What the next block is converted from, and which is asked for meanwhile. */
+    /* What the next block is converted from, to be asked for meanwhile. */
     int laters;
     fb_later later[FB_LATERS];
 } fb_block;
@@ -102,9 +102,9 @@ typedef struct {
     void *proba;   /* as x, or NULL */
     void *scratch; /* classes elements, read where grad and proba are NULL */
     /* Or, where apart.x is not 0: a multiple of FB_LANES rows that are neighbours, and classes that lie apart; of labels that
-     * are not smoothed. How many bytes a core's second-level cache holds, 0 if that is not known. */
+     * are not smoothed. */
     fb_apart apart;
-    int64_t second_level;
+    int64_t second_level; /* how many bytes a core's second-level cache holds, 0 if that is not known */
     /* Of the steps in split.inc.h: how many slices the classes are divided into, and parts the rows; what the steps have to know
      * of each other, split_size bytes at a cache line. */
     int64_t slices, parts;
