@@ -95,13 +95,16 @@ def main():
         def relative(w):
             return w / (1 + w * log_tail(w)) + tiny**2
 
-        # log(1 + t), t in [0, 1]: w = t t/(1 + t); s is taken as 2 sinh(s) (1/2 + w q(w))
-        coefficients, worst = remez(log_tail, relative, mpf(0), mpf(1) / 2, 4 if single else 9)
-        show("log_tail_unit, w in [0, 1/2]", ([c / 2 for c in coefficients], worst), single)
+        # log(1 + t), t in [0, 1]: w = t t/(1 + t)
+        fit = remez(log_tail, relative, mpf(0), mpf(1) / 2, 4 if single else 9)
+        show("log_tail_unit, w in [0, 1/2]", fit, single)
         # 1 + f in [sqrt(1/2), sqrt(2)]: w = f f/(1 + f)
         most = (root - 1) ** 2 / root * (1 + mpf(2) ** -16)
         fit = remez(log_tail, relative, mpf(0), most, 2 if single else 6)
         show(f"log_tail, w in [0, {float(most):.4f}]", fit, single)
+        if not single:  # a first approximation of 1/(1 + t), exact for t = 0: 1 + t q(t)
+            fit = remez(lambda t: -1 / (1 + t), lambda t: t * (1 + t) + tiny**2, mpf(0), mpf(1), 3)
+            show("inverse_of_one_plus, t in [0, 1]", fit, single)
     print(f"ln(2): float32 {float(mp.nint(log(2) * 2**24) / 2**24).hex()}f, float64 {float(log(2)).hex()}")
     print(f"ln(2) less its float32: {float(log(2) - mp.nint(log(2) * 2**24) / 2**24).hex()}")
     print(f"ln(2) less its float64: {float(log(2) - mpf(float(log(2)))).hex()}")

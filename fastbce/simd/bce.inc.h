@@ -13,17 +13,17 @@ FB_INLINE REAL FN(against)(REAL x, REAL a, REAL b)
  *
  * Error, a hard target: 0.906 ULP at x = 4.470031, y = 1 (float), 0.879 at x = 7.519096668559545e-08, y = 0 (double). A soft
  * one: 1.98 at x = 31.36170617096, y = 0.4901465 (double). */
-FB_INLINE REAL FN(bce_logits_loss)(REAL x, REAL c, FN(pair) log1p_t, REAL a_plus_b, int weighted,
+FB_INLINE REAL FN(bce_logits_loss)(REAL x, REAL c, FN(pair) twice_log, REAL a_plus_b, int weighted,
                                    int ordinary)
 {
     /* 0 for an infinite logit that is right */
     const REAL distance = !ordinary && c == 0 ? 0 : FABS(x);
-    const REAL curve = a_plus_b * log1p_t.high;
+    const REAL half = weighted ? (REAL)0.5 * a_plus_b : (REAL)0.5;
+    const REAL curve = half * twice_log.high;
     const REAL sum = FMA(c, distance, curve);
     const REAL part = FMA(-c, distance, sum);
     const REAL lost = FMA(c, distance, part - sum) + (curve - part);
-    const REAL low = weighted ? FMA(a_plus_b, log1p_t.low, lost + FMA(a_plus_b, log1p_t.high, -curve))
-                              : log1p_t.low + lost;
+    const REAL low = FMA(half, twice_log.low, weighted ? lost + FMA(half, twice_log.high, -curve) : lost);
     return !ordinary && sum == (REAL)INFINITY ? sum : sum + low;
 }
 

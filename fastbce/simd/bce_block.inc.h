@@ -1,7 +1,7 @@
 /* The block loops of the binary losses. Each is written once, and inlined for each case: weighted or not, which results.
  *
  * A loop over logits is three: exp, the sigmoid, and the rest. Short chains of dependent operations keep more elements
- * under way in the CPU at once (1.5 times faster, measured). */
+ * under way in the CPU at once (1.5 times faster, measured). What can be done beside the division of the second is done there. */
 
 FB_INLINE int FN(weights_of)(const fb_block *block)
 {
@@ -68,9 +68,9 @@ static __attribute__((noinline)) void FN(fetch_sources)(const fb_block *block, i
     }
 }
 
-/* Memory is asked for between divisions, which leave all else idle: this costs nothing, and it is there when the next loop
- * begins (a quarter less time on arrays beyond the caches, measured). They are done in parts of so many elements. Returns
- * where the part from `begin` on ends. */
+/* Memory is asked for between divisions (of logits in double: what replaces them), which leave units idle: this costs nothing,
+ * and it is there when the next loop begins (a quarter less time on arrays beyond the caches, measured). They are done in
+ * parts of so many elements. Returns where the part from `begin` on ends. */
 FB_INLINE int64_t FN(begin_part)(const fb_block *block, int64_t begin, int64_t n)
 {
     const int64_t end = begin + 4 * FB_LANES < n ? begin + 4 * FB_LANES : n;
@@ -79,9 +79,14 @@ FB_INLINE int64_t FN(begin_part)(const fb_block *block, int64_t begin, int64_t n
     return end;
 }
 
+/* High and low parts of a block. */
+typedef struct {
+    REAL high[FB_BLOCK], low[FB_BLOCK];
+} FN(pairs);
+
 /* exp(-|x|) of a block, as it is computed for ordinary x or for any. Returns whether all were ordinary: no |x| is so large
  * that an exponential or its square is subnormal. */
-FB_INLINE int FN(exp_loop)(const fb_block *block, int ordinary, REAL *restrict high, REAL *restrict low)
+FB_INLINE int FN(exp_loop)(const fb_block *block, int ordinary, FN(pairs) * result)
 {
     const int64_t n = block->n & -FB_LANES; /* says that there is no tail */
     const REAL *x = block->x;
@@ -92,15 +97,53 @@ FB_INLINE int FN(exp_loop)(const fb_block *block, int ordinary, REAL *restrict h
         const FN(pair) t = FN(exp_pair)(distance, ordinary);
         const BITS bits = FN(to_bits)(distance);
         largest = bits > largest ? bits : largest;
-        high[i] = t.high;
-        low[i] = t.low;
+        result->high[i] = t.high;
+        result->low[i] = t.low;
     }
     return largest <= FN(to_bits)(-42);
 }
 
+/* What the rest of a block of logits reads and writes, and the logits of the next. */
+FB_INLINE void FN(fetch_logits)(const fb_block *block, int weights, int wanted, int64_t at)
+{
+    FN(fetch_vector)((const REAL *)block->x + block->ahead + at);
+    FN(fetch_vector)((const REAL *)block->y + at);
+    if (weights == FB_OF_SAMPLES || weights == FB_OF_TERMS)
+        FN(fetch_vector)((const REAL *)block->weight + at);
+    if (wanted & FB_GRAD)
+        FN(fetch_vector)((const REAL *)block->grad + at);
+    if (wanted & FB_HESS)
+        FN(fetch_vector)((const REAL *)block->hess + at);
+}
+
+/* What over_one_plus makes of a block. */
+typedef struct {
+    REAL u[FB_BLOCK], sum[FB_BLOCK], lost[FB_BLOCK];
+} FN(sigmoids);
+
+FB_INLINE void FN(sigmoid_loop)(const fb_block *block, int weights, int wanted, int ordinary,
+                                const FN(pairs) * t, FN(sigmoids) * result)
+{
+    const int64_t n = block->n & -FB_LANES;
+    for (int64_t begin = 0, end; begin < n; begin = end) {
+        end = FN(begin_part)(block, begin, n);
+        for (int64_t at = begin; at < end; at += FB_LANES) {
+            FN(fetch_logits)(block, weights, wanted, at);
+            FB_ROLLED
+            for (int64_t i = at; i < at + FB_LANES; i++) {
+                const FN(pair) both = {t->high[i], t->low[i]};
+                const FN(sigmoid_parts) parts = FN(over_one_plus)(both, ordinary);
+                result->u[i] = parts.u;
+                result->sum[i] = parts.sum;
+                result->lost[i] = parts.lost;
+            }
+        }
+    }
+}
+
 /* The rest, from t = exp(-|x|). wanted: FB_LOSS, FB_GRAD, FB_HESS. */
 FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weights, int wanted, int ordinary,
-                              const REAL *restrict t_high, const REAL *restrict t_low)
+                              const FN(pairs) * ts)
 {
     const int64_t n = block->n & -FB_LANES;
     const REAL *x = block->x, *y = block->y;
@@ -110,52 +153,34 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weights, int
                                                   : 1e30); /* so that no product with it overflows */
     const REAL positive = (REAL)(block->alpha < 0 ? 1 : block->alpha);
     const REAL negative = (REAL)(block->alpha < 0 ? 1 : 1 - block->alpha);
-    REAL u_high[FB_BLOCK] FB_ALIGNED, u_low[FB_BLOCK] FB_ALIGNED;
     const int weighted = weights >= FB_SMOOTHED;
+    FN(sigmoids) sigmoids FB_ALIGNED;
     BITS largest = 0;
 
-    for (int64_t begin = 0, end; begin < n; begin = end) {
-        end = FN(begin_part)(block, begin, n);
-        for (int64_t at = begin; at < end; at += FB_LANES) {
-            FN(fetch_vector)(x + block->ahead + at);
-            FN(fetch_vector)(y + at);
-            if (weights == FB_OF_SAMPLES || weights == FB_OF_TERMS)
-                FN(fetch_vector)((const REAL *)block->weight + at);
-            if (wanted & FB_GRAD)
-                FN(fetch_vector)(grad + at);
-            if (wanted & FB_HESS)
-                FN(fetch_vector)(hess + at);
-            FB_ROLLED
-            for (int64_t i = at; i < at + FB_LANES; i++) {
-                const FN(pair) t = {t_high[i], t_low[i]};
-                const FN(pair) u = FN(over_one_plus)(t, ordinary);
-                u_high[i] = u.high;
-                u_low[i] = u.low;
-            }
-        }
-    }
+    FN(sigmoid_loop)(block, weights, wanted, ordinary, ts, &sigmoids);
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
-        const FN(pair) t = {t_high[i], t_low[i]}, u = {u_high[i], u_low[i]};
-        const FN(pair) log = FN(log1p_unit)(t, u, ordinary);
-        const REAL sigmoid = u.high + u.low;
+        const FN(sigmoid_parts) sigmoid = {sigmoids.u[i], sigmoids.sum[i], sigmoids.lost[i]};
+        const FN(pair) twice_log = FN(twice_log1p)(ts->high[i], sigmoid, ordinary);
         const FN(terms) w = FN(element_terms)(block, i, smoothing, weights);
         const BITS bits = FN(unit_bits)(y[i], w.weight);
         largest = bits > largest ? bits : largest;
         const REAL c = FN(against)(x[i], w.a, w.b), a_plus_b = weighted ? w.a + w.b : 1;
-        REAL value = FN(bce_logits_loss)(x[i], c, log, a_plus_b, weighted, ordinary);
-        REAL slope = FN(bce_logits_grad)(x[i], c, sigmoid, a_plus_b, weighted);
+        REAL value = FN(bce_logits_loss)(x[i], c, twice_log, a_plus_b, weighted, ordinary);
+        REAL slope = FN(bce_logits_grad)(x[i], c, sigmoid.u, a_plus_b, weighted);
         if (focal) {
-            const FN(focal_pair) both = FN(focal_element)(x[i], t, u, value, slope, w.a, w.b, gamma);
+            const FN(pair) t = {ts->high[i], ts->low[i]};
+            const FN(focal_pair)
+                both = FN(focal_element)(x[i], t, sigmoid.u, twice_log, value, slope, w.a, w.b, gamma);
             const REAL balance = FMA(positive, w.b, negative * w.a);
             value = FN(times)(balance, both.loss);
             slope = FN(times)(balance, both.grad);
         }
         if (wanted & FB_HESS)
             hess[i] = FN(weigh)(w.weight,
-                                FN(bce_logits_hess)(sigmoid, weighted       ? w.a + w.b
-                                                             : y[i] == y[i] ? 1
-                                                                            : y[i]),
+                                FN(bce_logits_hess)(sigmoid.u, weighted       ? w.a + w.b
+                                                               : y[i] == y[i] ? 1
+                                                                              : y[i]),
                                 weights);
         if (wanted & FB_LOSS)
             loss[i] = FN(weigh)(w.weight, value, weights);
@@ -342,23 +367,23 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weights, int want_gr
 }
 
 FB_INLINE int FN(logits_results)(const fb_block *block, int focal, int weights, int ordinary,
-                                 const REAL *t_high, const REAL *t_low)
+                                 const FN(pairs) * t)
 {
     if (block->hess && !focal)
-        return FN(logits_loop)(block, focal, weights, FB_GRAD | FB_HESS, ordinary, t_high, t_low);
+        return FN(logits_loop)(block, focal, weights, FB_GRAD | FB_HESS, ordinary, t);
     if (block->grad)
-        return FN(logits_loop)(block, focal, weights, FB_LOSS | FB_GRAD, ordinary, t_high, t_low);
-    return FN(logits_loop)(block, focal, weights, FB_LOSS, ordinary, t_high, t_low);
+        return FN(logits_loop)(block, focal, weights, FB_LOSS | FB_GRAD, ordinary, t);
+    return FN(logits_loop)(block, focal, weights, FB_LOSS, ordinary, t);
 }
 
 /* That logits are ordinary is supposed first, and seen when it is too late: they nearly always are. */
 FB_INLINE int FN(logits_block)(const fb_block *block, int weights)
 {
-    REAL t_high[FB_BLOCK] FB_ALIGNED, t_low[FB_BLOCK] FB_ALIGNED;
-    if (FN(exp_loop)(block, 1, t_high, t_low))
-        return FN(logits_results)(block, 0, weights, 1, t_high, t_low);
-    FN(exp_loop)(block, 0, t_high, t_low);
-    return FN(logits_results)(block, 0, weights, 0, t_high, t_low);
+    FN(pairs) t FB_ALIGNED;
+    if (FN(exp_loop)(block, 1, &t))
+        return FN(logits_results)(block, 0, weights, 1, &t);
+    FN(exp_loop)(block, 0, &t);
+    return FN(logits_results)(block, 0, weights, 0, &t);
 }
 
 static int FN(bce_logits)(const fb_block *block)
@@ -377,10 +402,9 @@ static int FN(bce_logits)(const fb_block *block)
 
 static int FN(focal)(const fb_block *block)
 {
-    REAL t_high[FB_BLOCK] FB_ALIGNED, t_low[FB_BLOCK] FB_ALIGNED;
-    FN(exp_loop)(block, 0, t_high, t_low);
-    return FN(logits_results)(block, 1, FB_OF_TERMS, 0, t_high,
-                              t_low); /* the caller brings weights with it */
+    FN(pairs) t FB_ALIGNED;
+    FN(exp_loop)(block, 0, &t);
+    return FN(logits_results)(block, 1, FB_OF_TERMS, 0, &t); /* the caller brings weights with it */
 }
 
 FB_INLINE int FN(bce_probs_soft_block)(const fb_block *block, int weights, int want_grad, int limits)
@@ -459,8 +483,7 @@ static void FN(sigmoid)(int64_t count, const void *x_, void *proba_)
 
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
-        const FN(pair) u = FN(over_one_plus)(FN(exp_pair)(FN(minus_abs)(x[i]), 0), 0);
-        proba[i] = FN(bce_logits_grad)(x[i], FN(against)(x[i], 1, 0), u.high + u.low, 1,
-                                       0); /* as for target 0 */
+        const FN(sigmoid_parts) s = FN(over_one_plus)(FN(exp_pair)(FN(minus_abs)(x[i]), 0), 0);
+        proba[i] = FN(bce_logits_grad)(x[i], FN(against)(x[i], 1, 0), s.u, 1, 0); /* as for target 0 */
     }
 }

@@ -37,15 +37,15 @@ FB_INLINE double FN(exp_tail)(double r, double r2)
     return fma(r4, fma(r4, q89, q47), q03);
 }
 
-/* q in s = 2 sinh(s) (1/2 + w q(w)), w = 4 sinh(s/2)^2, 0 <= w <= 1/2; error of s 2^-56.8 */
+/* q in s = sinh(s) (1 + w q(w)), w = 4 sinh(s/2)^2, 0 <= w <= 1/2; error of s 2^-56.8 */
 FB_INLINE double FN(log_tail_unit)(double w)
 {
     const double w2 = w * w, w4 = w2 * w2;
-    const double q01 = fma(0x1.11111111089e1p-6, w, -0x1.55555555554fdp-4);
-    const double q23 = fma(0x1.a019ff45eff2p-11, w, -0x1.d41d41cb2a099p-9);
-    const double q45 = fma(0x1.5d24837fe7a82p-15, w, -0x1.7a45d4d163a3cp-13);
-    const double q67 = fma(0x1.2d7e748442e6fp-19, w, -0x1.4560b1b6b1a35p-17);
-    const double q89 = fma(0x1.28236e0e4ec07p-24, w, -0x1.011944fb5d518p-21);
+    const double q01 = fma(0x1.11111111089e1p-5, w, -0x1.55555555554fdp-3);
+    const double q23 = fma(0x1.a019ff45eff2p-10, w, -0x1.d41d41cb2a099p-8);
+    const double q45 = fma(0x1.5d24837fe7a82p-14, w, -0x1.7a45d4d163a3cp-12);
+    const double q67 = fma(0x1.2d7e748442e6fp-18, w, -0x1.4560b1b6b1a35p-16);
+    const double q89 = fma(0x1.28236e0e4ec07p-23, w, -0x1.011944fb5d518p-20);
     const double q03 = fma(q23, w2, q01), q47 = fma(q67, w2, q45);
     return fma(w4, fma(w4, q89, q47), q03);
 }
@@ -58,4 +58,11 @@ FB_INLINE double FN(log_tail)(double w)
     const double q23 = fma(0x1.a019dcb72e25ep-10, w, -0x1.d41d418e605d9p-8);
     const double q45 = fma(0x1.5b89338733eefp-14, w, -0x1.7a3bb73f3be01p-12);
     return fma(w2, fma(w2, fma(w2, -0x1.236c7154e33a1p-16, q45), q23), q01);
+}
+
+/* 1 / (1 + t), 0 <= t <= 1; relative error 2^-11.5 */
+FB_INLINE double FN(inverse_of_one_plus)(double t)
+{
+    const double q = fma(fma(0x1.48964c584a0bdp-3, t, -0x1.1a5bcec85d7eap-1), t, 0x1.c291f5844f45ap-1);
+    return fma(fma(q, t, -0x1.fa447c5ce9ee0p-1), t, 1);
 }
