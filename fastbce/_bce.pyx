@@ -87,6 +87,7 @@ cdef struct Call:
     Py_ssize_t n, size        # elements; bytes of one, of the type computed in
     Loss kind
     bint weighted, balanced   # whether weight is read; and pos_weight, too
+    bint apart                # nothing that is read is written, and no losses are: an element may be computed twice
     double scale, smoothing, clip_low, clip_high, alpha, gamma
     Operand x, y, weight, pos_weight, where, loss, grad, hess, proba
 
@@ -136,9 +137,22 @@ cdef inline void ask_for(fb_block *block, const Operand *operand, Py_ssize_t sta
         block.laters += 1
 
 
-cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers *buffers,
+cdef void add_losses(const Call *call, char *loss, Py_ssize_t n, Py_ssize_t again, fb_lanes *lanes) noexcept nogil:
+    # All but the first `again`. What is beyond whole vectors goes to the first lanes, as where it is its own block.
+    if again:
+        memset(loss + n * call.size, 0, again * call.size)
+        loss += again * call.size
+        if n > FB_LANES:
+            call.kernels.add(n - FB_LANES, loss, lanes)
+        loss += (n - FB_LANES) * call.size
+        n = FB_LANES
+    call.kernels.add(n, loss, lanes)
+
+
+cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, Py_ssize_t again, fb_buffers *buffers,
                    fb_lanes *lanes, fb_sum *sum) noexcept nogil:
-    # The losses are added to the lanes, or summed, where there are none: it is the only block.
+    # The losses are added to the lanes, or summed, where there are none: it is the only block. The first `again`
+    # elements are another block's, too.
     cdef Py_ssize_t padded = (n + FB_LANES - 1) & -FB_LANES
     cdef int outside
     cdef bint whole = n == padded
@@ -187,7 +201,7 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_buffers 
         if lanes == NULL:
             sum[0] = call.kernels.sum(padded, block.loss)
         else:
-            call.kernels.add(padded, block.loss, lanes)
+            add_losses(call, <char *>block.loss, padded, again, lanes)
 
     give(&call.grad, start, n, block.grad, buffers.grad, call.size)
     give(&call.hess, start, n, block.hess, buffers.hess, call.size)
@@ -214,21 +228,25 @@ cdef void run_chunk(const void *call_, Py_ssize_t chunk, char *memory, Partial *
     cdef const Call *call = <const Call *>call_
     cdef fb_buffers buffers
     cdef fb_lanes lanes
-    cdef Py_ssize_t start = chunk * CHUNK, stop = min(call.n, start + CHUNK), n
+    cdef Py_ssize_t first = chunk * CHUNK, stop = min(call.n, first + CHUNK), start = first, n, tail, again
     cdef Py_ssize_t most = block_length(call)
     fill_constants(call, stop - start, &buffers)
     partial.wrong = -1
     partial.count = 0
     if is_one_block(stop - start, most):
-        if run_block(call, start, stop - start, &buffers, NULL, &partial.sum):
+        if run_block(call, start, stop - start, 0, &buffers, NULL, &partial.sum):
             partial.wrong = start
         return
     memset(&lanes, 0, sizeof(lanes))
     while start < stop:
         n = min(most, stop - start)
-        if n > FB_LANES:
-            n &= -FB_LANES  # only what is left at the very end needs filling up
-        if run_block(call, start, n, &buffers, &lanes, &partial.sum):
+        again = 0
+        tail = n & (FB_LANES - 1)  # only at the very end
+        if tail and call.apart and start > first:
+            again = FB_LANES - tail  # elements computed anew take less time than one more block, filled up
+        elif n > FB_LANES:
+            n -= tail
+        if run_block(call, start - again, n + again, again, &buffers, &lanes, &partial.sum):
             partial.wrong = start
         start += n
     partial.sum = call.kernels.total(&lanes)
@@ -330,6 +348,7 @@ cdef bint direct_call(Call *call, Loss kind, object x, object y, object out) noe
         call.grad.store = call.kernels.store[own]
     call.kind = kind
     call.weighted = call.balanced = False
+    call.apart = True
     call.weight.data = call.pos_weight.data = call.where.data = NULL
     call.loss.data = call.hess.data = call.proba.data = NULL
     call.smoothing = 0
@@ -403,6 +422,7 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
     real = computed_dtype(call.kernels)
     call.size = real.itemsize
     call.smoothing = as_fraction(label_smoothing, "label_smoothing")
+    call.apart = False
     call.clip_low = -1
     if eps is not None:
         clip = as_number(eps, "eps")
