@@ -45,29 +45,48 @@ FB_INLINE REAL FN(bce_logits_hess)(REAL u, REAL a_plus_b)
     return a_plus_b * ((1 - u) * u);
 }
 
-/* z is p or 1 - p, taken apart by scale: 1 - z / 2^k, exactly, also of the 1 - p that was rounded. (There p < 1/2, and k is 0
- * or -1.) */
-FB_INLINE REAL FN(lack)(REAL p, int positive, FN(scaled) z, int ordinary)
+/* z = p or 1 - p, taken apart: z = 2^k (1 - lack), exactly, also of the 1 - p that was rounded. (There p < 1/2, and k is 0 or
+ * -1.) power is 2^-k, inverse 1 / (1 - lack), for the caller to fill in: m is 1 - lack, rounded. */
+typedef struct {
+    REAL k, lack, power, inverse, m;
+} FN(likelihood);
+
+FB_INLINE FN(likelihood) FN(likelihood_of)(REAL p, int positive, int ordinary)
 {
+    const FN(scaled) z = FN(scale)(positive ? p : 1 - p, ordinary);
     const REAL power = FN(power)(z);
-    if (ordinary)
-        return FMA(positive ? -p : p, power, positive ? 1 : 1 - power);
-    return positive ? 1 - z.m : FMA(p, power, 1 - power);
+    const REAL any = positive ? 1 - z.m : FMA(p, power, 1 - power);
+    const REAL lack = ordinary ? FMA(positive ? -p : p, power, positive ? 1 : 1 - power) : any;
+    const FN(likelihood) result = {z.k, lack, power, 0, z.m};
+    return result;
 }
 
-/* number / z, where that is normal: by m, where one step corrects what rounding took, then by a power of two. lack is that of
- * z. The difference in the remainder is exact: rounded lies between number / 2 and number * 2. */
-FB_INLINE REAL FN(over_likelihood)(REAL number, REAL lack, FN(scaled) z)
+/* The same for a target 0 or 1. By arithmetic: GCC would compute everything twice, for 0 and for 1. */
+FB_INLINE FN(likelihood) FN(likelihood_of_hard)(REAL p, REAL y, int ordinary)
+{
+    if (!ordinary)
+        return FN(likelihood_of)(p, y != 0, 0);
+    const BITS sign = FN(to_bits)(y) << (sizeof(BITS) * 8 - 1 - MANTISSA_BITS); /* of 1, its lowest bit */
+    const REAL a = 1 - y, signed_p = FN(from_bits)(FN(to_bits)(p) ^ sign);      /* p or, for 1, -p */
+    const FN(scaled) z = FN(scale)(a - signed_p, 1);
+    const REAL power = FN(power)(z);
+    const FN(likelihood) result = {z.k, FMA(signed_p, power, FMA(-a, power, 1)), power, 0, z.m};
+    return result;
+}
+
+/* number / z, where that is normal: by 1 - lack, where one step corrects what rounding took, then by a power of two. The
+ * difference in the remainder is exact: rounded lies between number / 2 and number * 2. */
+FB_INLINE REAL FN(over_likelihood)(REAL number, FN(likelihood) z)
 {
     const REAL rounded = number * z.inverse;
-    const REAL remainder = FMA(rounded, lack, number - rounded);
-    return FMA(remainder, z.inverse, rounded) * FN(power)(z);
+    const REAL remainder = FMA(rounded, z.lack, number - rounded);
+    return FMA(remainder, z.inverse, rounded) * z.power;
 }
 
 /* -log z */
-FB_INLINE FN(pair) FN(surprise)(REAL lack, FN(scaled) z)
+FB_INLINE FN(pair) FN(surprise)(FN(likelihood) z)
 {
-    return FN(log_scaled)(-z.k, lack, z.inverse, 0, 1);
+    return FN(log_scaled)(-z.k, z.lack, z.inverse, 0, 1);
 }
 
 /* The gradient of torch where its limit holds, where p (1 - p) < 1e-12. */
@@ -89,17 +108,16 @@ typedef struct {
 } FN(loss_grad);
 
 /* A hard target: loss = -c max(log z, -100) and d/dp = -+c / max(z, 1e-12 / (1 - z)), with c the weight of its class. */
-FB_INLINE FN(loss_grad) FN(bce_probs_hard)(REAL p, int positive, REAL c, FN(scaled) z, int probs)
+FB_INLINE FN(loss_grad) FN(bce_probs_hard)(REAL p, int positive, REAL c, FN(likelihood) z, int probs)
 {
-    const REAL lack = FN(lack)(p, positive, z, probs);
-    const FN(pair) minus_log = FN(surprise)(lack, z);
+    const FN(pair) minus_log = FN(surprise)(z);
     const int ends_low = probs == FB_ANY_P && FN(to_bits)(p) <= LOG_LIMIT_BITS;
     const int ends_high = probs != FB_BELOW_1 && p == 1;
     const int ends = positive ? ends_low : ends_high;
     const REAL high = ends ? 100 : minus_log.high, low = ends ? 0 : minus_log.low;
     const REAL loss = FMA(c, high, c * low);
 
-    const REAL size = FN(over_likelihood)(c, lack, z);
+    const REAL size = FN(over_likelihood)(c, z);
     const REAL slope = positive ? -size : size;
     const int is_limited = probs == FB_ANY_P ? p * (1 - p) < FB_LIMIT : ends_high;
     const REAL limited = FN(bce_probs_at_limit)(probs == FB_ANY_P ? p : 1, positive ? 0 : c, positive ? c : 0,
@@ -116,11 +134,11 @@ FB_INLINE FN(loss_grad) FN(bce_probs_hard)(REAL p, int positive, REAL c, FN(scal
 /* loss = -(a max(log1p(-p), -100) + b max(log p, -100)); limits: 1 for torch's two limits, 0 for clipped p.
  * Error, a soft target: 1.72 ULP at p = 0.7066818095019562, y = 0.9999999999982466 (double); a hard one: 0.941 at
  * p = 0.2931969 (float), 0.969 at p = 0.29641626644241886 (double), y = 0. */
-FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, REAL a_low, FN(scaled) scaled_p,
-                                  FN(scaled) scaled_q, int limits, int ordinary)
+FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, REAL a_low, FN(likelihood) of_p,
+                                  FN(likelihood) of_q, int limits, int ordinary)
 {
-    const FN(pair) minus_log_p = FN(surprise)(1 - scaled_p.m, scaled_p);
-    const FN(pair) minus_log_q = FN(surprise)(FN(lack)(p, 0, scaled_q, ordinary), scaled_q);
+    const FN(pair) minus_log_p = FN(surprise)(of_p);
+    const FN(pair) minus_log_q = FN(surprise)(of_q);
     REAL positive = minus_log_p.high, positive_low = minus_log_p.low;
     REAL negative = minus_log_q.high, negative_low = minus_log_q.low;
     if (ordinary) {
@@ -143,8 +161,8 @@ FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, REAL a_low, FN(scaled)
 /* d/dp = (a p - b (1 - p)) / max(p (1 - p), 1e-12) = a / (1 - p) - b / p where the limit does not hold.
  * Error, a hard target: 0.500 ULP (float), 0.954 at p = 5.800915303666444e-14, y = 1 (double); a soft one: 1.731
  * ULP of the larger term at p = 0.7538243591933175, y = 0.5084383989941638 (double). */
-FB_INLINE REAL FN(bce_probs_grad)(REAL p, REAL a, REAL b, REAL a_low, FN(scaled) scaled_p,
-                                  FN(scaled) scaled_q, int limits, int ordinary)
+FB_INLINE REAL FN(bce_probs_grad)(REAL p, REAL a, REAL b, REAL a_low, FN(likelihood) of_p,
+                                  FN(likelihood) of_q, int limits, int ordinary)
 {
     const REAL q = 1 - p;
     if (!limits) {
@@ -152,8 +170,8 @@ FB_INLINE REAL FN(bce_probs_grad)(REAL p, REAL a, REAL b, REAL a_low, FN(scaled)
         const REAL slope = (a == 0 ? 0 : negative) - (b == 0 ? 0 : positive);
         return p == p ? slope : p;
     }
-    const REAL negative = FN(over_likelihood)(1, FN(lack)(p, 0, scaled_q, ordinary), scaled_q);
-    const REAL positive = FN(over_likelihood)(b, 1 - scaled_p.m, scaled_p);
+    const REAL negative = FN(over_likelihood)(1, of_q);
+    const REAL positive = FN(over_likelihood)(b, of_p);
     const REAL slope = FMA(a, negative, FMA(a_low, negative, -positive));
     return !ordinary && p * q < FB_LIMIT ? FN(bce_probs_at_limit)(p, a, b, a_low) : slope;
 }

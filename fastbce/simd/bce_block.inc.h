@@ -86,7 +86,7 @@ typedef struct {
 
 /* exp(-|x|) of a block, as it is computed for ordinary x or for any. Returns whether all were ordinary: no |x| is so large
  * that an exponential or its square is subnormal. */
-FB_INLINE int FN(exp_loop)(const fb_block *block, int ordinary, FN(pairs) * result)
+FB_INLINE int FN(exp_loop)(const fb_block *block, int ordinary, FN(pairs) *restrict result)
 {
     const int64_t n = block->n & -FB_LANES; /* says that there is no tail */
     const REAL *x = block->x;
@@ -122,7 +122,7 @@ typedef struct {
 } FN(sigmoids);
 
 FB_INLINE void FN(sigmoid_loop)(const fb_block *block, int weights, int wanted, int ordinary,
-                                const FN(pairs) * t, FN(sigmoids) * result)
+                                const FN(pairs) *restrict t, FN(sigmoids) *restrict result)
 {
     const int64_t n = block->n & -FB_LANES;
     for (int64_t begin = 0, end; begin < n; begin = end) {
@@ -244,8 +244,14 @@ FB_INLINE void FN(fetch_probs)(const fb_block *block, int64_t at)
         FN(fetch_vector)((const REAL *)block->grad + at);
 }
 
+/* Likelihoods of a block, taken apart beside the division: there it costs nothing. */
+typedef struct {
+    REAL k[FB_BLOCK], lack[FB_BLOCK], power[FB_BLOCK], inverse[FB_BLOCK];
+} FN(likelihoods);
+
 /* The divisions of hard targets; as exp above, a loop of its own, in which ordinary probabilities are supposed first. */
-FB_INLINE FN(known) FN(hard_inverses)(const fb_block *block, int ordinary, REAL *restrict inverse)
+FB_INLINE FN(known)
+    FN(hard_likelihoods)(const fb_block *block, int ordinary, FN(likelihoods) *restrict result)
 {
     const int64_t n = block->n & -FB_LANES; /* says that there is no tail */
     const REAL *x = block->x, *y = block->y;
@@ -260,7 +266,11 @@ FB_INLINE FN(known) FN(hard_inverses)(const fb_block *block, int ordinary, REAL 
                 const REAL given = x[at + i], target = y[at + i];
                 const REAL p = given + 0; /* the logarithm of -0 is that of 0 */
                 const BITS beyond = FN(beyond)(given);
-                inverse[at + i] = 1 / FN(scale)(target != 0 ? p : 1 - p, ordinary).m;
+                const FN(likelihood) z = FN(likelihood_of_hard)(p, target, ordinary);
+                result->k[at + i] = z.k;
+                result->lack[at + i] = z.lack;
+                result->power[at + i] = z.power;
+                result->inverse[at + i] = 1 / z.m;
                 largest[i] = beyond > largest[i] ? beyond : largest[i];
                 different[i] |= FN(not_hard)(target);
             }
@@ -271,7 +281,7 @@ FB_INLINE FN(known) FN(hard_inverses)(const fb_block *block, int ordinary, REAL 
 }
 
 FB_INLINE int FN(bce_probs_hard_loop)(const fb_block *block, int weights, int want_grad, int probs,
-                                      const REAL *restrict inverse)
+                                      const FN(likelihoods) * likelihoods)
 {
     const int64_t n = block->n & -FB_LANES;
     const REAL *x = block->x, *y = block->y;
@@ -286,8 +296,8 @@ FB_INLINE int FN(bce_probs_hard_loop)(const fb_block *block, int weights, int wa
         const REAL weight = weights ? ((const REAL *)block->weight)[i] : 1;
         const REAL pos_weight = weights == FB_OF_TERMS ? ((const REAL *)block->pos_weight)[i] : 1;
         const REAL c = positive ? pos_weight : 1;
-        FN(scaled) z = FN(scale)(positive ? p : 1 - p, probs);
-        z.inverse = inverse[i];
+        const FN(likelihood)
+            z = {likelihoods->k[i], likelihoods->lack[i], likelihoods->power[i], likelihoods->inverse[i], 0};
         if (!probs) {
             const BITS bits = FN(unit_bits)(x[i], weight);
             largest = bits > largest ? bits : largest;
@@ -352,12 +362,12 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weights, int want_gr
         const BITS bits = bits_y > bits_x ? bits_y : bits_x;
         largest = bits > largest ? bits : largest;
         const REAL p = limits ? x[i] + 0 : FN(clip)(x[i], low, high);
-        FN(scaled) scaled_p = FN(scale)(p, ordinary), scaled_q = FN(scale)(1 - p, ordinary);
-        scaled_p.inverse = inverse_p[i];
-        scaled_q.inverse = inverse_q[i];
-        const REAL value = FN(bce_probs_loss)(p, w.a, w.b, w.a_low, scaled_p, scaled_q, limits, ordinary);
-        const REAL slope =
-            want_grad ? FN(bce_probs_grad)(p, w.a, w.b, w.a_low, scaled_p, scaled_q, limits, ordinary) : 0;
+        FN(likelihood) of_p = FN(likelihood_of)(p, 1, ordinary), of_q = FN(likelihood_of)(p, 0, ordinary);
+        of_p.inverse = inverse_p[i];
+        of_q.inverse = inverse_q[i];
+        const REAL value = FN(bce_probs_loss)(p, w.a, w.b, w.a_low, of_p, of_q, limits, ordinary);
+        const REAL slope = want_grad ? FN(bce_probs_grad)(p, w.a, w.b, w.a_low, of_p, of_q, limits, ordinary)
+                                     : 0;
         const REAL kept = limits || p == x[i] || x[i] != x[i] ? slope : 0; /* clipping is flat */
         loss[i] = FN(weigh)(w.weight, value, weights);
         if (want_grad)
@@ -441,18 +451,18 @@ static __attribute__((noinline)) int FN(bce_probs_soft)(const fb_block *block, i
 
 FB_INLINE int FN(bce_probs_hard_block)(const fb_block *block, int weights, int want_grad)
 {
-    REAL inverse[FB_BLOCK] FB_ALIGNED;
+    FN(likelihoods) likelihoods FB_ALIGNED;
     if (!FN(begins_hard)(block->y))
         return FN(bce_probs_soft)(block, 1);
-    const FN(known) known = FN(hard_inverses)(block, 1, inverse);
+    const FN(known) known = FN(hard_likelihoods)(block, 1, &likelihoods);
     if (!known.hard)
         return FN(bce_probs_soft)(block, 1);
     if (known.probs == FB_BELOW_1)
-        return FN(bce_probs_hard_loop)(block, weights, want_grad, FB_BELOW_1, inverse);
+        return FN(bce_probs_hard_loop)(block, weights, want_grad, FB_BELOW_1, &likelihoods);
     if (sizeof(REAL) == sizeof(float) && known.probs == FB_UP_TO_1)
-        return FN(bce_probs_hard_loop)(block, weights, want_grad, FB_UP_TO_1, inverse);
-    FN(hard_inverses)(block, 0, inverse);
-    return FN(bce_probs_hard_loop)(block, weights, want_grad, FB_ANY_P, inverse);
+        return FN(bce_probs_hard_loop)(block, weights, want_grad, FB_UP_TO_1, &likelihoods);
+    FN(hard_likelihoods)(block, 0, &likelihoods);
+    return FN(bce_probs_hard_loop)(block, weights, want_grad, FB_ANY_P, &likelihoods);
 }
 
 static int FN(bce_probs)(const fb_block *block)
