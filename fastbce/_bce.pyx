@@ -214,9 +214,10 @@ cdef inline Py_ssize_t block_length(const Call *call) noexcept nogil:
     # Beyond the caches shorter blocks, still shorter where more arrays are at work, leave room in the first-level cache
     # for what is on its way from memory (measured: up to a quarter less time). No bit depends on it.
     cdef bint many = call.weighted or (call.kind == LOGITS and call.size == sizeof(double))
-    if call.n * call.size <= LARGE_BYTES:
-        return FB_BLOCK
-    return SHORT_BYTES // call.size // (2 if many else 1)
+    if call.n * call.size > LARGE_BYTES:
+        return SHORT_BYTES // call.size // (2 if many else 1)
+    # What is kept of probabilities in double would take the whole of that cache.
+    return FB_BLOCK // 2 if call.kind == PROBS and call.size == sizeof(double) else FB_BLOCK
 
 
 cdef inline bint is_one_block(Py_ssize_t n, Py_ssize_t most) noexcept nogil:

@@ -83,10 +83,10 @@ FB_INLINE REAL FN(over_likelihood)(REAL number, FN(likelihood) z)
     return FMA(remainder, z.inverse, rounded) * z.power;
 }
 
-/* -log z */
+/* -log z. (To add -0 is nothing, also to a compiler that keeps the signs of zeros.) */
 FB_INLINE FN(pair) FN(surprise)(FN(likelihood) z)
 {
-    return FN(log_scaled)(-z.k, z.lack, z.inverse, 0, 1);
+    return FN(log_scaled)(-z.k, z.lack, z.inverse, (REAL)-0.0, 1);
 }
 
 /* The gradient of torch where its limit holds, where p (1 - p) < 1e-12. */

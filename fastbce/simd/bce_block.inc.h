@@ -129,6 +129,7 @@ FB_INLINE void FN(sigmoid_loop)(const fb_block *block, int weights, int wanted, 
         end = FN(begin_part)(block, begin, n);
         for (int64_t at = begin; at < end; at += FB_LANES) {
             FN(fetch_logits)(block, weights, wanted, at);
+            FB_INDEPENDENT
             FB_ROLLED
             for (int64_t i = at; i < at + FB_LANES; i++) {
                 const FN(pair) both = {t->high[i], t->low[i]};
@@ -249,6 +250,20 @@ typedef struct {
     REAL k[FB_BLOCK], lack[FB_BLOCK], power[FB_BLOCK], inverse[FB_BLOCK];
 } FN(likelihoods);
 
+FB_INLINE void FN(keep)(FN(likelihood) z, REAL inverse, FN(likelihoods) *restrict kept, int64_t i)
+{
+    kept->k[i] = z.k;
+    kept->lack[i] = z.lack;
+    kept->power[i] = z.power;
+    kept->inverse[i] = inverse;
+}
+
+FB_INLINE FN(likelihood) FN(kept)(const FN(likelihoods) * kept, int64_t i)
+{
+    const FN(likelihood) z = {kept->k[i], kept->lack[i], kept->power[i], kept->inverse[i], 0};
+    return z;
+}
+
 /* The divisions of hard targets; as exp above, a loop of its own, in which ordinary probabilities are supposed first. */
 FB_INLINE FN(known)
     FN(hard_likelihoods)(const fb_block *block, int ordinary, FN(likelihoods) *restrict result)
@@ -261,16 +276,14 @@ FB_INLINE FN(known)
         end = FN(begin_part)(block, begin, n);
         for (int64_t at = begin; at < end; at += FB_LANES) {
             FN(fetch_probs)(block, at);
+            FB_INDEPENDENT
             FB_ROLLED
             for (int i = 0; i < FB_LANES; i++) {
                 const REAL given = x[at + i], target = y[at + i];
                 const REAL p = given + 0; /* the logarithm of -0 is that of 0 */
                 const BITS beyond = FN(beyond)(given);
                 const FN(likelihood) z = FN(likelihood_of_hard)(p, target, ordinary);
-                result->k[at + i] = z.k;
-                result->lack[at + i] = z.lack;
-                result->power[at + i] = z.power;
-                result->inverse[at + i] = 1 / z.m;
+                FN(keep)(z, 1 / z.m, result, at + i);
                 largest[i] = beyond > largest[i] ? beyond : largest[i];
                 different[i] |= FN(not_hard)(target);
             }
@@ -296,8 +309,7 @@ FB_INLINE int FN(bce_probs_hard_loop)(const fb_block *block, int weights, int wa
         const REAL weight = weights ? ((const REAL *)block->weight)[i] : 1;
         const REAL pos_weight = weights == FB_OF_TERMS ? ((const REAL *)block->pos_weight)[i] : 1;
         const REAL c = positive ? pos_weight : 1;
-        const FN(likelihood)
-            z = {likelihoods->k[i], likelihoods->lack[i], likelihoods->power[i], likelihoods->inverse[i], 0};
+        const FN(likelihood) z = FN(kept)(likelihoods, i);
         if (!probs) {
             const BITS bits = FN(unit_bits)(x[i], weight);
             largest = bits > largest ? bits : largest;
@@ -312,8 +324,8 @@ FB_INLINE int FN(bce_probs_hard_loop)(const fb_block *block, int weights, int wa
 
 /* Those of any targets, both from one division. Hard ones get the same bits as above, and for the term that does not count
  * any finite number. */
-FB_INLINE int FN(soft_inverses)(const fb_block *block, int weights, int limits, int ordinary,
-                                REAL *restrict inverse_p, REAL *restrict inverse_q)
+FB_INLINE int FN(soft_likelihoods)(const fb_block *block, int weights, int limits, int ordinary,
+                                   FN(likelihoods) *restrict of_p, FN(likelihoods) *restrict of_q)
 {
     const int64_t n = block->n & -FB_LANES;
     const REAL *x = block->x, *y = block->y;
@@ -327,17 +339,19 @@ FB_INLINE int FN(soft_inverses)(const fb_block *block, int weights, int limits, 
         end = FN(begin_part)(block, begin, n);
         for (int64_t at = begin; at < end; at += FB_LANES) {
             FN(fetch_probs)(block, at);
+            FB_INDEPENDENT
             FB_ROLLED
             for (int i = 0; i < FB_LANES; i++) {
                 const REAL given = x[at + i], target = y[at + i];
                 const REAL p = limits ? given + 0 : FN(clip)(given, low, high);
                 const BITS beyond = FN(beyond)(given);
-                const REAL p_or_1 = weights != FB_SMOOTHED && target == hard_q ? 1 : FN(scale)(p, ordinary).m;
-                const REAL q_or_1 = weights != FB_SMOOTHED && target == hard_p ? 1
-                                                                               : FN(scale)(1 - p, ordinary).m;
+                const FN(likelihood) z_p = FN(likelihood_of)(p, 1, ordinary);
+                const FN(likelihood) z_q = FN(likelihood_of)(p, 0, ordinary);
+                const REAL p_or_1 = weights != FB_SMOOTHED && target == hard_q ? 1 : z_p.m;
+                const REAL q_or_1 = weights != FB_SMOOTHED && target == hard_p ? 1 : z_q.m;
                 const REAL inverse = 1 / (p_or_1 * q_or_1);
-                inverse_p[at + i] = q_or_1 * inverse;
-                inverse_q[at + i] = p_or_1 * inverse;
+                FN(keep)(z_p, q_or_1 * inverse, of_p, at + i);
+                FN(keep)(z_q, p_or_1 * inverse, of_q, at + i);
                 largest[i] = beyond > largest[i] ? beyond : largest[i];
             }
         }
@@ -346,7 +360,7 @@ FB_INLINE int FN(soft_inverses)(const fb_block *block, int weights, int limits, 
 }
 
 FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weights, int want_grad, int limits, int ordinary,
-                                 const REAL *restrict inverse_p, const REAL *restrict inverse_q)
+                                 const FN(likelihoods) * ps, const FN(likelihoods) * qs)
 {
     const int64_t n = block->n & -FB_LANES;
     const REAL *x = block->x, *y = block->y;
@@ -358,13 +372,13 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weights, int want_gr
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
         const FN(terms) w = FN(element_terms)(block, i, smoothing, weights);
-        const BITS bits_y = FN(unit_bits)(y[i], w.weight), bits_x = FN(unit_bits)(x[i], w.weight);
+        /* ordinary probabilities are in [0, 1] */
+        const BITS bits_y = FN(unit_bits)(y[i], w.weight);
+        const BITS bits_x = ordinary ? 0 : FN(unit_bits)(x[i], w.weight);
         const BITS bits = bits_y > bits_x ? bits_y : bits_x;
         largest = bits > largest ? bits : largest;
         const REAL p = limits ? x[i] + 0 : FN(clip)(x[i], low, high);
-        FN(likelihood) of_p = FN(likelihood_of)(p, 1, ordinary), of_q = FN(likelihood_of)(p, 0, ordinary);
-        of_p.inverse = inverse_p[i];
-        of_q.inverse = inverse_q[i];
+        const FN(likelihood) of_p = FN(kept)(ps, i), of_q = FN(kept)(qs, i);
         const REAL value = FN(bce_probs_loss)(p, w.a, w.b, w.a_low, of_p, of_q, limits, ordinary);
         const REAL slope = want_grad ? FN(bce_probs_grad)(p, w.a, w.b, w.a_low, of_p, of_q, limits, ordinary)
                                      : 0;
@@ -419,11 +433,11 @@ static int FN(focal)(const fb_block *block)
 
 FB_INLINE int FN(bce_probs_soft_block)(const fb_block *block, int weights, int want_grad, int limits)
 {
-    REAL inverse_p[FB_BLOCK] FB_ALIGNED, inverse_q[FB_BLOCK] FB_ALIGNED;
-    if (limits && FN(soft_inverses)(block, weights, 1, 1, inverse_p, inverse_q))
-        return FN(bce_probs_loop)(block, weights, want_grad, 1, 1, inverse_p, inverse_q);
-    FN(soft_inverses)(block, weights, limits, 0, inverse_p, inverse_q);
-    return FN(bce_probs_loop)(block, weights, want_grad, limits, 0, inverse_p, inverse_q);
+    FN(likelihoods) of_p FB_ALIGNED, of_q FB_ALIGNED;
+    if (limits && FN(soft_likelihoods)(block, weights, 1, 1, &of_p, &of_q))
+        return FN(bce_probs_loop)(block, weights, want_grad, 1, 1, &of_p, &of_q);
+    FN(soft_likelihoods)(block, weights, limits, 0, &of_p, &of_q);
+    return FN(bce_probs_loop)(block, weights, want_grad, limits, 0, &of_p, &of_q);
 }
 
 /* A function of its own: inlined beside the hard targets, its loops are split by what is known of smoothing there, and not
