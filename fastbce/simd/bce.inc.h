@@ -55,9 +55,7 @@ FB_INLINE FN(likelihood) FN(likelihood_of)(REAL p, int positive, int ordinary)
 {
     const FN(scaled) z = FN(scale)(positive ? p : 1 - p, ordinary);
     const REAL power = FN(power)(z);
-    const REAL any = positive ? 1 - z.m : FMA(p, power, 1 - power);
-    const REAL lack = ordinary ? FMA(positive ? -p : p, power, positive ? 1 : 1 - power) : any;
-    const FN(likelihood) result = {z.k, lack, power, 0, z.m};
+    const FN(likelihood) result = {z.k, positive ? 1 - z.m : FMA(p, power, 1 - power), power, 0, z.m};
     return result;
 }
 

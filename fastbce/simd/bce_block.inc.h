@@ -122,7 +122,7 @@ typedef struct {
 } FN(sigmoids);
 
 FB_INLINE void FN(sigmoid_loop)(const fb_block *block, int weights, int wanted, int ordinary,
-                                const FN(pairs) *restrict t, FN(sigmoids) *restrict result)
+                                const FN(pairs) * t, FN(sigmoids) * result)
 {
     const int64_t n = block->n & -FB_LANES;
     for (int64_t begin = 0, end; begin < n; begin = end) {
@@ -250,7 +250,7 @@ typedef struct {
     REAL k[FB_BLOCK], lack[FB_BLOCK], power[FB_BLOCK], inverse[FB_BLOCK];
 } FN(likelihoods);
 
-FB_INLINE void FN(keep)(FN(likelihood) z, REAL inverse, FN(likelihoods) *restrict kept, int64_t i)
+FB_INLINE void FN(keep)(FN(likelihood) z, REAL inverse, FN(likelihoods) * kept, int64_t i)
 {
     kept->k[i] = z.k;
     kept->lack[i] = z.lack;
@@ -265,8 +265,7 @@ FB_INLINE FN(likelihood) FN(kept)(const FN(likelihoods) * kept, int64_t i)
 }
 
 /* The divisions of hard targets; as exp above, a loop of its own, in which ordinary probabilities are supposed first. */
-FB_INLINE FN(known)
-    FN(hard_likelihoods)(const fb_block *block, int ordinary, FN(likelihoods) *restrict result)
+FB_INLINE FN(known) FN(hard_likelihoods)(const fb_block *block, int ordinary, FN(likelihoods) * result)
 {
     const int64_t n = block->n & -FB_LANES; /* says that there is no tail */
     const REAL *x = block->x, *y = block->y;
@@ -325,7 +324,7 @@ FB_INLINE int FN(bce_probs_hard_loop)(const fb_block *block, int weights, int wa
 /* Those of any targets, both from one division. Hard ones get the same bits as above, and for the term that does not count
  * any finite number. */
 FB_INLINE int FN(soft_likelihoods)(const fb_block *block, int weights, int limits, int ordinary,
-                                   FN(likelihoods) *restrict of_p, FN(likelihoods) *restrict of_q)
+                                   FN(likelihoods) * of_p, FN(likelihoods) * of_q)
 {
     const int64_t n = block->n & -FB_LANES;
     const REAL *x = block->x, *y = block->y;
