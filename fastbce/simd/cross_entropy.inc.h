@@ -10,9 +10,6 @@
 
 #define FB_LOG FB_JOIN(log_over_one, f64, FB_ISA)
 
-/* What a row's targets are: its label; that, smoothed, where all classes have the same weight; one of each class. */
-enum { FN(LABELS), FN(SMOOTH), FN(SOFT) };
-
 /* What rows come to. */
 typedef struct {
     int64_t label[FB_ACROSS];
@@ -179,7 +176,8 @@ FB_INLINE REAL *FN(row_exp)(const fb_rows *rows, int64_t row)
     return all ? FN(row_of)(all, row, rows->classes) : rows->scratch;
 }
 
-/* The softmax of rows, and the sums of their targets: of each piece before it, which may take the place of the logits. */
+/* The softmax of rows, and the sums of their targets: of each piece before it, which may take the place of the logits; beside
+ * it, where it does not and targets are as given, which saves reading both once more. */
 FB_INLINE void FN(begin_rows)(FN(group) * group, const fb_rows *rows, int64_t start, int64_t count, int kind)
 {
     const int64_t classes = rows->classes, padded = (count + FB_LANES - 1) & -FB_LANES;
@@ -200,9 +198,14 @@ FB_INLINE void FN(begin_rows)(FN(group) * group, const fb_rows *rows, int64_t st
         for (int64_t at = 0; at < classes; at += FB_PIECE) {
             const int64_t n = classes - at < FB_PIECE ? classes - at : FB_PIECE;
             FN(exp_lanes) piece;
-            if (kind != FN(LABELS))
-                FN(target_piece)(group, i, rows, start + i, at, n, kind, &targets[i]);
-            FN(exp_piece)(n, x + at, group->max[i], e + at, kind == FN(SOFT) && t ? t + at : NULL, &piece);
+            if (kind == FN(SOFT) && FN(targets_as_given)(rows) && x != e) {
+                FN(soft_piece)(n, x + at, t + at, group->max[i], e + at, &piece, &targets[i]);
+            } else {
+                if (kind != FN(LABELS))
+                    FN(target_piece)(group, i, rows, start + i, at, n, kind, &targets[i]);
+                FN(exp_piece)(n, x + at, kind == FN(SOFT) && t ? t + at : NULL, group->max[i], e + at, &piece,
+                              NULL);
+            }
             FN(exp_merge)(&piece, &lanes[i]);
         }
         group->e_label[i] = e[group->label[i]];

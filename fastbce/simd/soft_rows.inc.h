@@ -5,18 +5,6 @@
  * term. Only a class that alone reaches the maximum may have more. Its entry is taken from the sum of all others' targets,
  * and so these are added apart. */
 
-/* The sums over a row in progress, in lanes as in exp_lanes: of t (max - x), of all targets, and of those of classes
- * that do not reach the maximum. Labels that are smoothed need only the first one, and of max - x: t is the same but for
- * the label. */
-enum { FN(DOT), FN(ALL), FN(BELOW), FN(SUMS) };
-
-typedef struct {
-    double sum[FN(SUMS)][FB_LANES], lost[FN(SUMS)][FB_LANES];
-} FN(target_lanes);
-
-/* Of few vectors, as they are: two or four of a tile of rows, eight of a row of many classes. */
-typedef REAL FN(few_targets)[FN(SUMS)][FB_LANES];
-
 FB_INLINE REAL FN(target)(REAL given, REAL smoothing, REAL uniform)
 {
     return FMA(given, 1 - smoothing, uniform);
@@ -28,29 +16,6 @@ FB_INLINE double FN(target_product)(double t, REAL x, REAL max)
     const double product = sizeof(REAL) == sizeof(double) ? 2 * t * (max * 0.5 - x * 0.5)
                                                           : t * ((double)max - (double)x);
     return t == 0 || x == max ? 0 : product;
-}
-
-/* One vector more. */
-FB_INLINE void FN(target_add)(const REAL *t, const REAL *x, const REAL *max, int kind, FN(few_targets) few)
-{
-    FB_ROLLED
-    for (int i = 0; i < FB_LANES; i++) {
-        const REAL difference = x[i] - max[i];
-        if (kind == FN(SMOOTH)) {
-            few[FN(DOT)][i] -= difference;
-        } else {
-            const int tie = x[i] == max[i];
-            few[FN(DOT)][i] = FMA(-t[i], difference, few[FN(DOT)][i]);
-            few[FN(ALL)][i] += t[i];
-            few[FN(BELOW)][i] += tie ? 0 : t[i];
-        }
-    }
-}
-
-FB_INLINE void FN(target_flush)(FN(few_targets) few, int kind, FN(target_lanes) * lanes)
-{
-    for (int k = 0; k < (kind == FN(SMOOTH) ? 1 : FN(SUMS)); k++)
-        FN(exp_flush)(few[k], lanes->sum[k], lanes->lost[k]);
 }
 
 /* Whether a difference was infinite, or too large, or its product was 0 times infinity. */
@@ -99,6 +64,19 @@ FB_INLINE const REAL *FN(targets_of)(const fb_rows *rows, int64_t row, int64_t l
     return t;
 }
 
+/* The sums of a block, added to those of its row. t NULL: as in careful_dot. */
+FB_INLINE void FN(target_merge)(int64_t n, const REAL *t, const REAL *x, REAL max, int kind, double uniform,
+                                FN(target_lanes) * lanes, FN(target_lanes) * row)
+{
+    if (FN(any_beyond)(lanes->sum[FN(DOT)])) {
+        memset(lanes->sum[FN(DOT)], 0, sizeof lanes->sum[FN(DOT)]);
+        memset(lanes->lost[FN(DOT)], 0, sizeof lanes->lost[FN(DOT)]);
+        lanes->sum[FN(DOT)][0] = FN(careful_dot)(n, t, x, 1, uniform, max);
+    }
+    for (int k = 0; k < (kind == FN(SMOOTH) ? 1 : FN(SUMS)); k++)
+        FN(merge_lanes)(lanes->sum[k], lanes->lost[k], row->sum[k], row->lost[k]);
+}
+
 /* A block of a row, added to its sums. */
 FB_INLINE void FN(target_block)(int64_t n, const REAL *t, const REAL *x, REAL max_, int kind, double uniform,
                                 FN(target_lanes) * row)
@@ -130,13 +108,17 @@ FB_INLINE void FN(target_block)(int64_t n, const REAL *t, const REAL *x, REAL ma
             lanes.sum[FN(DOT)][i] *= uniform;
             lanes.lost[FN(DOT)][i] *= uniform;
         }
-    if (FN(any_beyond)(lanes.sum[FN(DOT)])) {
-        memset(lanes.sum[FN(DOT)], 0, sizeof lanes.sum[FN(DOT)]);
-        memset(lanes.lost[FN(DOT)], 0, sizeof lanes.lost[FN(DOT)]);
-        lanes.sum[FN(DOT)][0] = FN(careful_dot)(n, kind == FN(SOFT) ? t : NULL, x, 1, uniform, max_);
-    }
-    for (int k = 0; k < (kind == FN(SMOOTH) ? 1 : FN(SUMS)); k++)
-        FN(merge_lanes)(lanes.sum[k], lanes.lost[k], row->sum[k], row->lost[k]);
+    FN(target_merge)(n, kind == FN(SOFT) ? t : NULL, x, max_, kind, uniform, &lanes, row);
+}
+
+/* exp_piece and target_block in one, where the logits stay what they are. */
+FB_INLINE void FN(soft_piece)(int64_t n, const REAL *x, const REAL *t, REAL max, REAL *e,
+                              FN(exp_lanes) * piece, FN(target_lanes) * row)
+{
+    FN(target_lanes) lanes FB_ALIGNED;
+    memset(&lanes, 0, sizeof lanes);
+    FN(exp_piece)(n, x, t, max, e, piece, &lanes);
+    FN(target_merge)(n, t, x, max, FN(SOFT), 0, &lanes, row);
 }
 
 /* A piece of a row. */

@@ -152,6 +152,8 @@ FB_INLINE void FN(exp_flush)(REAL *two, double *sum, double *lost)
     }
 }
 
+#include "target_sums.inc.h"
+
 /* Memory that comes later, asked for vector by vector: all at once, it would be waited for. t: or NULL. */
 typedef struct {
     const REAL *x, *e, *t;
@@ -163,13 +165,11 @@ FB_INLINE void FN(fetch_later)(FN(later) later, int64_t i)
     if (later.every_line) {
         FN(fetch_vector)(later.x + i);
         FN(fetch_vector)(later.e + i);
-    } else if (later.t) { /* three arrays are too much for the first-level cache: to the second (measured) */
-        __builtin_prefetch(later.x + i, 0, 2);
-        __builtin_prefetch(later.e + i, 1, 2);
-        __builtin_prefetch(later.t + i, 0, 2);
     } else {
         __builtin_prefetch(later.x + i);
         __builtin_prefetch(later.e + i, 1);
+        if (later.t)
+            __builtin_prefetch(later.t + i);
     }
 }
 
@@ -205,12 +205,45 @@ FB_INLINE void FN(exp_vectors)(int64_t n, const REAL *x, const REAL *max, REAL *
     }
 }
 
-/* e = exp(x - max) for a piece of a row, and its sum. e may be x. targets: of that piece, or NULL. */
-FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, REAL max_, REAL *e, const REAL *targets,
-                             FN(exp_lanes) * lanes)
+/* exp_add of the vector at i, and what it and its targets come to. */
+FB_INLINE void FN(soft_add)(int64_t i, const REAL *x, const REAL *t, const REAL *max, REAL *e,
+                            FN(later) later, REAL *two, SIGNED_BITS *ties, FN(few_targets) few)
+{
+    FN(fetch_later)(later, i);
+    FN(target_add)(t + i, x + i, max, FN(SOFT), few);
+    FN(exp_add)(x + i, max, e + i, two, ties);
+}
+
+/* exp_vectors with sums of targets; not in halves, which would need more registers than there are (a tenth slower, measured). */
+FB_INLINE void FN(soft_vectors)(int64_t n, const REAL *x, const REAL *t, const REAL *max, REAL *e,
+                                FN(later) later, double *sum, double *lost, SIGNED_BITS *ties,
+                                FN(target_lanes) * targets)
+{
+    REAL two[FB_LANES] FB_ALIGNED = {0};
+    FN(few_targets) few FB_ALIGNED = {{0}};
+    int64_t stop;
+    for (int64_t i = 0; i < n; i = stop) {
+        stop = n - i < FB_EIGHT * FB_LANES ? n : i + FB_EIGHT * FB_LANES;
+        for (; i + FB_LANES < stop; i += 2 * FB_LANES) {
+            FN(soft_add)(i, x, t, max, e, later, two, ties, few);
+            FN(soft_add)(i + FB_LANES, x, t, max, e, later, two, ties, few);
+            FN(exp_flush)(two, sum, lost);
+        }
+        if (i < stop) {
+            FN(soft_add)(i, x, t, max, e, later, two, ties, few);
+            FN(exp_flush)(two, sum, lost);
+        }
+        FN(target_flush)(few, FN(SOFT), targets);
+    }
+}
+
+/* e = exp(x - max) for a piece of a row, and its sum. e may be x. t: the targets of that piece, or NULL; they are only asked
+ * for, or if targets is not NULL, added up there. */
+FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, const REAL *t, REAL max_, REAL *e,
+                             FN(exp_lanes) * lanes, FN(target_lanes) * targets)
 {
     const int64_t whole = n & -FB_LANES;
-    const FN(later) later = {x + FB_AHEAD, e + FB_AHEAD, targets ? targets + FB_AHEAD : NULL, 0};
+    const FN(later) later = {x + FB_AHEAD, e + FB_AHEAD, targets || t ? t + FB_AHEAD : NULL, 0};
     double sum[FB_LANES] FB_ALIGNED, lost[FB_LANES] FB_ALIGNED;
     SIGNED_BITS ties[FB_LANES] FB_ALIGNED;
     REAL max[FB_LANES] FB_ALIGNED, two[FB_LANES] FB_ALIGNED = {0}, last[FB_LANES] FB_ALIGNED;
@@ -221,8 +254,19 @@ FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, REAL max_, REAL *e, const
     }
     memset(sum, 0, sizeof sum);
     memset(lost, 0, sizeof lost);
-    FN(exp_vectors)(whole, x, max, e, later, sum, lost, ties);
+    if (targets)
+        FN(soft_vectors)(whole, x, t, max, e, later, sum, lost, ties, targets);
+    else
+        FN(exp_vectors)(whole, x, max, e, later, sum, lost, ties);
     if (whole < n) { /* one more vector, filled up with what adds nothing */
+        if (targets) {
+            REAL last_t[FB_LANES] FB_ALIGNED;
+            FN(few_targets) few FB_ALIGNED = {{0}};
+            FN(read_tail)(n - whole, x + whole, max_, last);
+            FN(read_tail)(n - whole, t + whole, 0, last_t);
+            FN(target_add)(last_t, last, max, FN(SOFT), few);
+            FN(target_flush)(few, FN(SOFT), targets);
+        }
         FN(read_tail)(n - whole, x + whole, (REAL)-INFINITY, last);
         FN(exp_add)(last, max, last, two, ties);
         FN(exp_flush)(two, sum, lost);
