@@ -69,6 +69,7 @@ cdef extern from "simd/kernels.h" nogil:
         void *hess
         void *proba
         void *scratch
+        fb_later later
         int64_t slices, parts
         void *state
     ctypedef void (*fb_load)(int64_t n, const char *source, int64_t stride, int swapped, void *to) noexcept nogil

@@ -297,6 +297,14 @@ cdef inline size_t bytes_of_rows(const Call *call, Py_ssize_t n) noexcept nogil:
     return (n * call.classes * call.size + 63) & ~<size_t>63
 
 
+cdef inline void ask_for(const Call *call, fb_rows *rows, Py_ssize_t start) noexcept nogil:
+    # The logits that the rows from start on are converted from, if few of these bytes are others'.
+    rows.later.begin = NULL
+    if not call.x.direct and call.x.ndim == 1 and 1 < call.x.step <= CACHE_LINE and start < call.rows:
+        rows.later.begin = call.x.data + start * call.classes * call.x.step
+        rows.later.bytes = FB_LANES * call.x.step
+
+
 cdef Py_ssize_t run_along(const Call *call, fb_rows *rows, Py_ssize_t start, Py_ssize_t n,
                           char *memory) noexcept nogil:
     # The rows start .. start + n, put together in memory where they do not lie one after the other.
@@ -319,6 +327,7 @@ cdef Py_ssize_t run_along(const Call *call, fb_rows *rows, Py_ssize_t start, Py_
     if not call.proba.direct:
         memory += bytes
     rows.scratch = memory
+    ask_for(call, rows, start + n)
     found = call.kernels.cross_entropy(rows)
     give_rows(call, &call.grad, start, n, rows.grad)
     give_rows(call, &call.hess, start, n, rows.hess)

@@ -32,6 +32,19 @@ FB_INLINE REAL *FN(row_of)(const void *rows, int64_t row, int64_t classes)
     return rows ? (REAL *)rows + row * classes : NULL;
 }
 
+/* What logits are read from some elements later: as they lie, or what the next rows are converted from. */
+FB_INLINE fb_later FN(logits_later)(const fb_rows *rows, int64_t row, int64_t at, int64_t ahead)
+{
+    const int64_t from = row * rows->classes + at;
+    const REAL *x = rows->x;
+    fb_later later = {(const char *)(x + from + ahead), FB_LANES * sizeof(REAL)};
+    if (rows->later.begin) {
+        later.begin = rows->later.begin + from / FB_LANES * rows->later.bytes;
+        later.bytes = rows->later.bytes;
+    }
+    return later;
+}
+
 #include "soft_rows.inc.h"
 
 /* Labels and whole weights. Returns the first row whose label is wrong, or -1. */
@@ -199,12 +212,13 @@ FB_INLINE void FN(begin_rows)(FN(group) * group, const fb_rows *rows, int64_t st
             const int64_t n = classes - at < FB_PIECE ? classes - at : FB_PIECE;
             FN(exp_lanes) piece;
             if (kind == FN(SOFT) && FN(targets_as_given)(rows) && x != e) {
-                FN(soft_piece)(n, x + at, t + at, group->max[i], e + at, &piece, &targets[i]);
+                FN(soft_piece)(n, x + at, t + at, group->max[i], e + at, &piece, &targets[i],
+                               FN(logits_later)(rows, start + i, at, FB_AHEAD));
             } else {
                 if (kind != FN(LABELS))
                     FN(target_piece)(group, i, rows, start + i, at, n, kind, &targets[i]);
                 FN(exp_piece)(n, x + at, kind == FN(SOFT) && t ? t + at : NULL, group->max[i], e + at, &piece,
-                              NULL);
+                              NULL, FN(logits_later)(rows, start + i, at, FB_AHEAD));
             }
             FN(exp_merge)(&piece, &lanes[i]);
         }

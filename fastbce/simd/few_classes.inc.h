@@ -114,8 +114,11 @@ FB_INLINE void FN(begin_tiles)(FN(tiles) * tiles, FN(group) * group, const fb_ro
             FN(tile_sums)(e, FN(tile_of)(tiles->t, at, classes), classes, kind, group, at,
                           rows->smoothing / (double)classes,
                           FN(tile_ahead)(rows->targets ? rows->targets : rows->x, first, classes));
-        const FN(later) later = {FN(tile_ahead)(rows->x, first, classes),
-                                 FN(tile_ahead)(rows->grad ? rows->grad : rows->x, first, classes), NULL, 1};
+        const FN(later) later = {
+            .x = FN(logits_later)(rows, first, 0, classes < 8 ? 0 : FB_TILE_AHEAD),
+            .e = FN(tile_ahead)(rows->grad ? rows->grad : rows->x, first, classes),
+            .every_line = 1,
+        };
         FN(tile_softmax)(e, classes, group->max + at, group->ties + at, group->rest + at, later);
         for (int64_t i = 0; i < n; i++)
             group->e_label[at + i] = e[group->label[at + i]][i];

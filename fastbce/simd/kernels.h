@@ -96,11 +96,12 @@ typedef struct {
     const void *class_weight; /* classes elements, or NULL: all are 1 */
     const void *weight;       /* one a row, 0 where the row is left out; NULL: all are 1 */
     double smoothing, scale;
-    void *loss;    /* one a row */
-    void *grad;    /* as x, or NULL; may be x */
-    void *hess;    /* as x, or NULL; not without grad; may be x */
-    void *proba;   /* as x, or NULL */
-    void *scratch; /* classes elements, read where grad and proba are NULL */
+    void *loss;     /* one a row */
+    void *grad;     /* as x, or NULL; may be x */
+    void *hess;     /* as x, or NULL; not without grad; may be x */
+    void *proba;    /* as x, or NULL */
+    void *scratch;  /* classes elements, read where grad and proba are NULL */
+    fb_later later; /* what the next logits are converted from, to be asked for; or begin is NULL */
     /* Or, where apart.x is not 0: a multiple of FB_LANES rows that are neighbours, and classes that lie apart; of labels that
      * are not smoothed. */
     fb_apart apart;

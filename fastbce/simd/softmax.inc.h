@@ -156,21 +156,31 @@ FB_INLINE void FN(exp_flush)(REAL *two, double *sum, double *lost)
 
 /* Memory that comes later, asked for vector by vector: all at once, it would be waited for. t: or NULL. */
 typedef struct {
-    const REAL *x, *e, *t;
+    fb_later x;
+    const REAL *e, *t;
     int every_line; /* of a vector, or its first one alone */
 } FN(later);
 
+/* What logits are converted from goes to the second-level cache: there it is converted, not where these vectors are. */
 FB_INLINE void FN(fetch_later)(FN(later) later, int64_t i)
 {
-    if (later.every_line) {
-        FN(fetch_vector)(later.x + i);
-        FN(fetch_vector)(later.e + i);
+    const int64_t own = FB_LANES * sizeof(REAL), step = later.every_line ? 64 : own;
+    const char *x = later.x.begin + i / FB_LANES * later.x.bytes;
+    if (later.x.bytes == own) {
+        for (int64_t line = 0; line < own; line += step)
+            __builtin_prefetch(x + line);
     } else {
-        __builtin_prefetch(later.x + i);
-        __builtin_prefetch(later.e + i, 1);
-        if (later.t)
-            __builtin_prefetch(later.t + i);
+        for (int64_t line = 0; line < own; line += step)
+            __builtin_prefetch(x + line, 0, 2);
+        for (int64_t line = own; line < 2 * own && later.x.bytes > own; line += step)
+            __builtin_prefetch(x + line, 0, 2);
     }
+    if (later.every_line)
+        FN(fetch_vector)(later.e + i);
+    else
+        __builtin_prefetch(later.e + i, 1);
+    if (later.t)
+        __builtin_prefetch(later.t + i);
 }
 
 /* exp_add of vectors that follow each other, n elements, with their sum. Between the two halves of an exponential begins the
@@ -240,10 +250,10 @@ FB_INLINE void FN(soft_vectors)(int64_t n, const REAL *x, const REAL *t, const R
 /* e = exp(x - max) for a piece of a row, and its sum. e may be x. t: the targets of that piece, or NULL; they are only asked
  * for, or if targets is not NULL, added up there. */
 FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, const REAL *t, REAL max_, REAL *e,
-                             FN(exp_lanes) * lanes, FN(target_lanes) * targets)
+                             FN(exp_lanes) * lanes, FN(target_lanes) * targets, fb_later source)
 {
     const int64_t whole = n & -FB_LANES;
-    const FN(later) later = {x + FB_AHEAD, e + FB_AHEAD, targets || t ? t + FB_AHEAD : NULL, 0};
+    const FN(later) later = {source, e + FB_AHEAD, targets || t ? t + FB_AHEAD : NULL, 0};
     double sum[FB_LANES] FB_ALIGNED, lost[FB_LANES] FB_ALIGNED;
     SIGNED_BITS ties[FB_LANES] FB_ALIGNED;
     REAL max[FB_LANES] FB_ALIGNED, two[FB_LANES] FB_ALIGNED = {0}, last[FB_LANES] FB_ALIGNED;
