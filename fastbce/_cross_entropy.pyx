@@ -356,19 +356,11 @@ cdef inline void move_on(fb_rows *rows, Py_ssize_t n, Py_ssize_t size) noexcept 
     rows.loss = <char *>rows.loss + n * size
 
 
-cdef Py_ssize_t run_vectors(const Call *call, fb_rows *rows, Py_ssize_t *n) noexcept nogil:
-    # n neighbours, by the vector. A rest that is worth it (measured) is done with some of those before, which come out
-    # the same again; *n leaves it out otherwise. Returns the first of them that is wrong, or -1.
-    cdef Py_ssize_t rest = n[0] % FB_LANES, found, again
-    rows.rows = n[0] - rest
-    found = call.kernels.cross_entropy(rows)
-    if rest < 4 or not keeps_logits(call):
-        n[0] -= rest
-        return found
-    move_on(rows, n[0] - FB_LANES, call.size)
-    rows.rows = FB_LANES
-    again = call.kernels.cross_entropy(rows)
-    return n[0] - FB_LANES + again if found < 0 and again >= 0 else found
+cdef inline Py_ssize_t by_the_vector(const Call *call, Py_ssize_t n) noexcept nogil:
+    # How many of n neighbours are used as they lie. A rest that is worth it (measured) is done with some of those
+    # before, which come out the same again.
+    cdef Py_ssize_t rest = n % FB_LANES
+    return n if rest >= 4 and keeps_logits(call) else n - rest
 
 
 cdef Py_ssize_t run_across(const Call *call, fb_rows *rows, Py_ssize_t start, Py_ssize_t n,
@@ -384,7 +376,8 @@ cdef Py_ssize_t run_across(const Call *call, fb_rows *rows, Py_ssize_t start, Py
         piece.hess = neighbours(call, &call.hess, start, &run, &piece.apart.hess)
         piece.proba = neighbours(call, &call.proba, start, &run, &piece.apart.proba)
         if run >= FB_LANES:
-            found = run_vectors(call, &piece, &run)
+            piece.rows = run = by_the_vector(call, run)
+            found = call.kernels.cross_entropy(&piece)
             if found >= 0:
                 found += start
         else:

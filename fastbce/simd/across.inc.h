@@ -31,17 +31,32 @@ FB_INLINE int64_t FN(vector_of)(int64_t i, int64_t count)
     return (i + 1) * FB_LANES <= count ? i * FB_LANES : count - FB_LANES;
 }
 
+/* The largest of all classes, of each of count rows. What fills no vector has one of its own until the end: the CPU waits
+ * where a vector is read that overlaps one just written. */
 FB_INLINE void FN(across_max)(const REAL *x, int64_t apart, int64_t classes, int64_t count, REAL *max)
 {
+    REAL rest[FB_LANES] FB_ALIGNED, best[FB_LANES] FB_ALIGNED;
     for (int64_t i = 0; i < count; i++)
         max[i] = (REAL)-INFINITY;
-    for (int64_t c = 0; c < classes; c++, x += apart) {
-        FN(fetch_class)(x, count, apart, c + FN(CLASSES_AHEAD) < classes ? FN(CLASSES_AHEAD) : 0);
-        for (int64_t at = 0; at + FB_LANES <= count; at += FB_LANES)
-            FN(max_add)(x + at, max + at);
-        if (count % FB_LANES != 0)
-            FN(max_add)(x + count - FB_LANES, max + count - FB_LANES);
+    for (int i = 0; i < FB_LANES; i++)
+        rest[i] = (REAL)-INFINITY;
+    for (int64_t c = 0; c < classes; c += FB_FOUR, x += FB_FOUR * apart) {
+        const int64_t some = classes - c < FB_FOUR ? classes - c : FB_FOUR;
+        for (int64_t k = 0; k < some; k++)
+            FN(fetch_class)(x + k * apart, count, apart,
+                            c + k + FN(CLASSES_AHEAD) < classes ? FN(CLASSES_AHEAD) : 0);
+        for (int64_t at = 0; at < count; at += FB_LANES) {
+            const int is_rest = at + FB_LANES > count;
+            const REAL *from = is_rest ? x + count - FB_LANES : x + at;
+            REAL *largest = is_rest ? rest : max + at;
+            memcpy(best, largest, sizeof best);
+            for (int64_t k = 0; k < some; k++)
+                FN(max_add)(from + k * apart, best);
+            memcpy(largest, best, sizeof best);
+        }
     }
+    if (count % FB_LANES != 0)
+        memcpy(max + count - FB_LANES, rest, sizeof rest);
 }
 
 /* FB_LANES rows, or more: where their logits lie, and where exp(x - max) is kept; how far their classes lie apart, and how far
@@ -159,11 +174,11 @@ FB_INLINE void FN(label_exp)(FN(group) * group, int64_t count)
     }
 }
 
-/* count rows, whole vectors, of a group of up to most. */
+/* count rows, FB_LANES or more, of a group of up to most. */
 FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t start, int64_t count,
                                 int64_t most)
 {
-    const int64_t classes = rows->classes, vectors = count / FB_LANES;
+    const int64_t classes = rows->classes, vectors = FN(vectors_of)(count);
     FN(across_sums) sums[FB_ACROSS / FB_LANES] FB_ALIGNED;
     FN(across_lanes) total[FB_ACROSS / FB_LANES] FB_ALIGNED;
     REAL nowhere[FB_ACROSS] FB_ALIGNED;
@@ -174,35 +189,39 @@ FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t 
 
     FN(across_max)(place.x, place.x_apart, classes, count, group->max);
     for (int64_t i = 0; i < vectors; i++)
-        memcpy(sums[i].max, group->max + i * FB_LANES, sizeof sums[i].max);
+        memcpy(sums[i].max, group->max + FN(vector_of)(i, count), sizeof sums[i].max);
     if (classes <= FB_FEW_CLASSES) {
         for (int64_t i = 0; i < vectors; i++)
             FN(begin_sums)(&sums[i], classes, 1);
         for (int64_t c = 0; c < classes; c += FB_FOUR)
             for (int64_t i = 0; i < vectors; i++)
-                FN(across_four)(FN(vector_at)(place, i * FB_LANES), c,
+                FN(across_four)(FN(vector_at)(place, FN(vector_of)(i, count)), c,
                                 c + FB_FOUR < classes ? c + FB_FOUR : classes, 1, &sums[i],
                                 sums[i].lanes.sum[0], sums[i].lanes.lost[0]);
         for (int64_t i = 0; i < vectors; i++) {
-            memcpy(group->ties + i * FB_LANES, sums[i].ties, sizeof sums[i].ties);
+            const int64_t row = FN(vector_of)(i, count);
+            memcpy(group->ties + row, sums[i].ties, sizeof sums[i].ties);
             for (int k = 0; k < FB_LANES; k++)
-                group->rest[i * FB_LANES + k] = FN(rest_of)(sums[i].lanes.sum[0][k], sums[i].lanes.lost[0][k],
-                                                            sums[i].max[k], sums[i].ties[k]);
+                group->rest[row + k] = FN(rest_of)(sums[i].lanes.sum[0][k], sums[i].lanes.lost[0][k],
+                                                   sums[i].max[k], sums[i].ties[k]);
         }
     } else {
+        SIGNED_BITS ties[FB_ACROSS / FB_LANES][FB_LANES] FB_ALIGNED;
         memset(total, 0, (size_t)vectors * sizeof *total);
-        memset(group->ties, 0, (size_t)count * sizeof *group->ties);
+        memset(ties, 0, (size_t)vectors * sizeof *ties);
         for (int64_t begin = 0; begin < classes; begin += FB_PIECE) {
             const int64_t end = classes - begin < FB_PIECE ? classes : begin + FB_PIECE;
             for (int64_t i = 0; i < vectors; i++)
                 FN(begin_sums)(&sums[i], end - begin, FB_LANES);
             FN(across_piece)(place, begin, end, count, sums);
             for (int64_t i = 0; i < vectors; i++)
-                FN(merge_sums)(&sums[i], &total[i], group->ties + i * FB_LANES);
+                FN(merge_sums)(&sums[i], &total[i], ties[i]);
         }
-        for (int64_t i = 0; i < vectors; i++)
-            FN(lane_totals)(total[i].sum, total[i].lost, group->max + i * FB_LANES,
-                            group->ties + i * FB_LANES, group->rest + i * FB_LANES);
+        for (int64_t i = 0; i < vectors; i++) {
+            const int64_t row = FN(vector_of)(i, count);
+            FN(lane_totals)(total[i].sum, total[i].lost, sums[i].max, ties[i], group->rest + row);
+            memcpy(group->ties + row, ties[i], sizeof ties[i]);
+        }
     }
     FN(label_exp)(group, count);
 }

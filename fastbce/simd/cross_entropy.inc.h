@@ -284,8 +284,10 @@ FB_INLINE int64_t FN(all_rows)(const fb_rows *rows, int way, int kind)
     if (way == FN(ONE_ACROSS))
         most = FB_LANES;
 
-    for (int64_t start = 0; start < rows->rows; start += most) {
-        const int64_t left = rows->rows - start;
+    for (int64_t next = 0; next < rows->rows; next += most) {
+        const int across = way == FN(ACROSS) || way == FN(ONE_ACROSS);
+        const int64_t last = across ? rows->rows - FB_LANES : next;
+        const int64_t start = next < last ? next : last, left = rows->rows - start;
         const int64_t count = way == FN(ONE_ACROSS) || left > most ? most : left;
         const int64_t padded = (count + FB_LANES - 1) & -FB_LANES;
         FN(fill_up)(&group, count, padded);

@@ -125,59 +125,97 @@ FB_INLINE void FN(begin_tiles)(FN(tiles) * tiles, FN(group) * group, const fb_ro
     }
 }
 
-/* In what follows, class c of n rows, a multiple of FB_LANES, lies at e + c * apart. The memory of a class to come is asked
- * for, `ahead` classes from here. */
+/* In what follows, class c of n rows, FB_LANES or more, lies at e + c * apart. The memory of a class to come is asked for,
+ * `ahead` classes from here. What fills no vector is computed with rows before it: first, for those may be overwritten. */
 FB_INLINE void FN(fetch_class)(const REAL *from, int64_t n, int64_t apart, int64_t ahead)
 {
     for (int64_t i = 0; i < n && ahead > 0; i += FB_LANES)
         FN(fetch_vector)(from + ahead * apart + i);
 }
 
-/* The diagonal of the Hessian, p (1 - p) factor. */
+/* The diagonal of the Hessian, p (1 - p) factor, of FB_LANES rows from row `at` of the group on. */
+FB_INLINE void FN(vector_hess)(const REAL *e, const FN(group) * group, int64_t at, const REAL *factor,
+                               REAL *hess)
+{
+    FB_INDEPENDENT
+    FB_ROLLED
+    for (int i = 0; i < FB_LANES; i++) {
+        const REAL p = FABS(e[i]) * group->inverse[at + i];
+        const REAL value = p * FN(not_p)(p, e[i], group->ties[at + i] == 1, group->others[at + i]) *
+                           factor[i];
+        hess[i] = group->weight[at + i] == 0 ? 0 : value;
+    }
+}
+
 FB_INLINE void FN(tile_hess)(int64_t n, const REAL *e, int64_t apart, int64_t classes,
                              const FN(group) * group, int64_t at, double scale, int kind, REAL *hess,
                              int64_t hess_apart, int64_t ahead)
 {
-    const REAL *inverse = group->inverse + at, *others = group->others + at, *weight = group->weight + at;
-    REAL factor[FB_ACROSS] FB_ALIGNED;
+    const int64_t whole = n & -FB_LANES, last = n - FB_LANES;
+    REAL factor[FB_ACROSS] FB_ALIGNED, rest[FB_LANES] FB_ALIGNED;
     for (int64_t i = 0; i < n; i++)
         factor[i] = FN(hess_factor)(group, at + i, kind, scale);
     for (int64_t c = 0; c < classes; c++, e += apart, hess += hess_apart) {
         FN(fetch_class)(hess, n, hess_apart, ahead);
-        FB_INDEPENDENT
-        FB_ROLLED
-        for (int64_t i = 0; i < n; i++) {
-            const REAL p = FABS(e[i]) * inverse[i];
-            const REAL value = p * FN(not_p)(p, e[i], group->ties[at + i] == 1, others[i]) * factor[i];
-            hess[i] = weight[i] == 0 ? 0 : value;
-        }
+        if (whole < n)
+            FN(vector_hess)(e + last, group, at + last, factor + last, rest);
+        for (int64_t i = 0; i < whole; i += FB_LANES)
+            FN(vector_hess)(e + i, group, at + i, factor + i, hess + i);
+        if (whole < n)
+            memcpy(hess + last, rest, sizeof rest);
     }
+}
+
+FB_INLINE void FN(vector_proba)(const REAL *e, const REAL *inverse, REAL *proba)
+{
+    FB_INDEPENDENT
+    FB_ROLLED
+    for (int i = 0; i < FB_LANES; i++)
+        proba[i] = FABS(e[i]) * inverse[i];
 }
 
 FB_INLINE void FN(tile_proba)(int64_t n, const REAL *e, int64_t apart, int64_t classes, const REAL *inverse,
                               REAL *proba, int64_t proba_apart, int64_t ahead)
 {
+    const int64_t whole = n & -FB_LANES, last = n - FB_LANES;
+    REAL rest[FB_LANES] FB_ALIGNED;
     for (int64_t c = 0; c < classes; c++, e += apart, proba += proba_apart) {
         FN(fetch_class)(proba, n, proba_apart, ahead);
-        FB_INDEPENDENT
-        FB_ROLLED
-        for (int64_t i = 0; i < n; i++)
-            proba[i] = FABS(e[i]) * inverse[i];
+        if (whole < n)
+            FN(vector_proba)(e + last, inverse + last, rest);
+        for (int64_t i = 0; i < whole; i += FB_LANES)
+            FN(vector_proba)(e + i, inverse + i, proba + i);
+        if (whole < n)
+            memcpy(proba + last, rest, sizeof rest);
     }
 }
 
-/* The gradient of class labels in the place of exp(x - max), but for the entries of the labels. pull: smoothed ones; or NULL. */
+/* The gradient of class labels, but for the entries of the labels. pull: smoothed ones; or NULL. */
+FB_INLINE void FN(vector_grad)(const REAL *e, const REAL *factor, const REAL *pull, const REAL *weight,
+                               REAL *grad)
+{
+    FB_INDEPENDENT
+    FB_ROLLED
+    for (int i = 0; i < FB_LANES; i++) {
+        const REAL value = FN(scaled_exp)(e[i], factor[i], pull ? pull[i] : 0, pull != NULL);
+        grad[i] = weight[i] == 0 ? 0 : value;
+    }
+}
+
+/* The same in the place of exp(x - max). */
 FB_INLINE void FN(tile_grad)(int64_t n, REAL *e, int64_t apart, int64_t classes, const REAL *factor,
                              const REAL *pull, const REAL *weight, int64_t ahead)
 {
+    const int64_t whole = n & -FB_LANES, last = n - FB_LANES;
+    REAL rest[FB_LANES] FB_ALIGNED;
     for (int64_t c = 0; c < classes; c++, e += apart) {
         FN(fetch_class)(e, n, apart, ahead);
-        FB_INDEPENDENT
-        FB_ROLLED
-        for (int64_t i = 0; i < n; i++) {
-            const REAL value = FN(scaled_exp)(e[i], factor[i], pull ? pull[i] : 0, pull != NULL);
-            e[i] = weight[i] == 0 ? 0 : value;
-        }
+        if (whole < n)
+            FN(vector_grad)(e + last, factor + last, pull ? pull + last : NULL, weight + last, rest);
+        for (int64_t i = 0; i < whole; i += FB_LANES)
+            FN(vector_grad)(e + i, factor + i, pull ? pull + i : NULL, weight + i, e + i);
+        if (whole < n)
+            memcpy(e + last, rest, sizeof rest);
     }
 }
 

@@ -102,8 +102,8 @@ typedef struct {
     void *proba;    /* as x, or NULL */
     void *scratch;  /* classes elements, read where grad and proba are NULL */
     fb_later later; /* what the next logits are converted from, to be asked for; or begin is NULL */
-    /* Or, where apart.x is not 0: a multiple of FB_LANES rows that are neighbours, and classes that lie apart; of labels that
-     * are not smoothed. */
+    /* Or, where apart.x is not 0: FB_LANES rows or more that are neighbours, a multiple of it if logits are overwritten, and
+     * classes that lie apart; of labels that are not smoothed. */
     fb_apart apart;
     int64_t second_level; /* how many bytes a core's second-level cache holds, 0 if that is not known */
     /* Of the steps in split.inc.h: how many slices the classes are divided into, and parts the rows; what the steps have to know
