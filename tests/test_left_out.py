@@ -164,6 +164,20 @@ def test_probabilities_of_what_is_left_out(dtype, lay):
     np.testing.assert_array_equal(proba, [[NAN, NAN], [1, 0], [1, 0], [0.5, 0.5]])
 
 
+@pytest.mark.parametrize("n_classes", [10, 300])  # tiles of rows; and along the row
+@pytest.mark.parametrize("left", [range(1, 50, 2), range(3, 50, 7), [49], range(40)], ids=str)
+def test_rows_beside_those_left_out(dtype, soft, n_classes, left):
+    """Each has the bits that it has where nothing is left out."""
+    logits, targets = inputs("cross_entropy", (50, n_classes), dtype, soft=soft)
+    logits *= np.linspace(1, 9, 50)[:, None]  # so that maxima differ
+    rows = np.isin(np.arange(50), left)
+    results = each("cross_entropy", logits, targets, where=rows)
+    expected = each("cross_entropy", logits, targets)
+    for key in ("losses", "grad"):
+        assert same_bits(results[key][rows], expected[key][rows]), key
+        assert not results[key][~rows].any(), key
+
+
 @pytest.mark.parametrize("option", ["sample_weight", "where"])
 def test_a_large_array_with_weights_is_summed_as_a_smaller_one(dtype, option):
     """Beyond 2 MB of logits, blocks are shorter."""

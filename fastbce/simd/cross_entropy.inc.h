@@ -45,6 +45,17 @@ FB_INLINE fb_later FN(logits_later)(const fb_rows *rows, int64_t row, int64_t at
     return later;
 }
 
+/* What comes after the classes of a row from `at` on: exponentials e, soft targets t or NULL. */
+FB_INLINE FN(later) FN(row_later)(const fb_rows *rows, int64_t row, int64_t at, const REAL *e, const REAL *t)
+{
+    const FN(later) later = {
+        .x = FN(logits_later)(rows, row, at, FB_AHEAD),
+        .e = e + FB_AHEAD,
+        .t = t ? t + FB_AHEAD : NULL,
+    };
+    return later;
+}
+
 #include "soft_rows.inc.h"
 
 /* Labels and whole weights. Returns the first row whose label is wrong, or -1. */
@@ -189,40 +200,65 @@ FB_INLINE REAL *FN(row_exp)(const fb_rows *rows, int64_t row)
     return all ? FN(row_of)(all, row, rows->classes) : rows->scratch;
 }
 
-/* The softmax of rows, and the sums of their targets: of each piece before it, which may take the place of the logits; beside
- * it, where it does not and targets are as given, which saves reading both once more. */
+/* The softmax of a row, and the sums of its targets: of each piece before it, which may take the place of the logits; beside
+ * it, where it does not and targets are as given, which saves reading both once more. row: logits of one to come, of which
+ * best gets the largest; or NULL. */
+FB_INLINE void FN(begin_row)(FN(group) * group, const fb_rows *rows, int64_t start, int64_t i, int kind,
+                             const REAL *row, REAL *best, FN(exp_lanes) * lanes, FN(target_lanes) * targets)
+{
+    const int64_t classes = rows->classes;
+    const REAL *x = FN(row_of)(rows->x, start + i, classes);
+    const REAL *t = kind == FN(SOFT) ? FN(row_of)(rows->targets, start + i, classes) : NULL;
+    REAL *e = FN(row_exp)(rows, start + i);
+    const int beside = kind == FN(SOFT) && FN(targets_as_given)(rows) && x != e;
+
+    for (int64_t at = 0; at < classes; at += FB_PIECE) {
+        const int64_t n = classes - at < FB_PIECE ? classes - at : FB_PIECE;
+        FN(exp_lanes) piece;
+        FN(later) later = FN(row_later)(rows, start + i, at, e + at, t ? t + at : NULL);
+        later.row = row ? row + at : NULL;
+        later.best = best;
+        if (kind != FN(LABELS) && !beside)
+            FN(target_piece)(group, i, rows, start + i, at, n, kind, targets);
+        if (beside)
+            FN(soft_piece)(n, x + at, t + at, group->max[i], e + at, &piece, targets, later);
+        else
+            FN(exp_piece)(n, x + at, NULL, group->max[i], e + at, &piece, NULL, later);
+        FN(exp_merge)(&piece, lanes);
+    }
+    group->e_label[i] = e[group->label[i]];
+}
+
+/* That of rows. The maximum of each but the first ones is found while the one before the last is worked on. */
 FB_INLINE void FN(begin_rows)(FN(group) * group, const fb_rows *rows, int64_t start, int64_t count, int kind)
 {
     const int64_t classes = rows->classes, padded = (count + FB_LANES - 1) & -FB_LANES;
+    const int64_t first = count > 2 ? 2 : count;
     FN(exp_lanes) lanes[FB_GROUP] FB_ALIGNED;
     FN(target_lanes) targets[FB_GROUP] FB_ALIGNED;
     memset(lanes, 0, (size_t)padded * sizeof *lanes);
     if (kind != FN(LABELS))
         memset(targets, 0, (size_t)padded * sizeof *targets);
-    for (int64_t i = 0; i < count; i++)
+    for (int64_t i = 0; i < first; i++)
         group->max[i] = FN(row_max)(classes, FN(row_of)(rows->x, start + i, classes));
     for (int64_t i = 0; i < count; i++) {
-        const REAL *x = FN(row_of)(rows->x, start + i, classes);
-        const REAL *t = FN(row_of)(rows->targets, start + i, classes);
-        REAL *e = FN(row_exp)(rows, start + i);
+        const int is_left_out = group->given[i] == 0 && !rows->proba;
+        const int64_t next = i + 2 < count ? i + 2 : i;
+        const REAL *row = FN(row_of)(rows->x, start + next, classes);
         group->e_label[i] = 0;
-        if (group->given[i] == 0 && !rows->proba)
+        if (count > 2 && !is_left_out) {
+            REAL best[FB_LANES] FB_ALIGNED;
+            for (int k = 0; k < FB_LANES; k++)
+                best[k] = (REAL)-INFINITY;
+            FN(begin_row)(group, rows, start, i, kind, row, best, &lanes[i], &targets[i]);
+            if (next > i)
+                group->max[next] = FN(max_of)(best);
             continue;
-        for (int64_t at = 0; at < classes; at += FB_PIECE) {
-            const int64_t n = classes - at < FB_PIECE ? classes - at : FB_PIECE;
-            FN(exp_lanes) piece;
-            if (kind == FN(SOFT) && FN(targets_as_given)(rows) && x != e) {
-                FN(soft_piece)(n, x + at, t + at, group->max[i], e + at, &piece, &targets[i],
-                               FN(logits_later)(rows, start + i, at, FB_AHEAD));
-            } else {
-                if (kind != FN(LABELS))
-                    FN(target_piece)(group, i, rows, start + i, at, n, kind, &targets[i]);
-                FN(exp_piece)(n, x + at, kind == FN(SOFT) && t ? t + at : NULL, group->max[i], e + at, &piece,
-                              NULL, FN(logits_later)(rows, start + i, at, FB_AHEAD));
-            }
-            FN(exp_merge)(&piece, &lanes[i]);
         }
-        group->e_label[i] = e[group->label[i]];
+        if (!is_left_out)
+            FN(begin_row)(group, rows, start, i, kind, NULL, NULL, &lanes[i], &targets[i]);
+        if (next > i)
+            group->max[next] = FN(row_max)(classes, row);
     }
     for (int64_t i = 0; i < padded; i += FB_LANES) {
         FN(exp_totals)(lanes + i, group->max + i, group->ties + i, group->rest + i);

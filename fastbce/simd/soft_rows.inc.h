@@ -113,11 +113,11 @@ FB_INLINE void FN(target_block)(int64_t n, const REAL *t, const REAL *x, REAL ma
 
 /* exp_piece and target_block in one, where the logits stay what they are. */
 FB_INLINE void FN(soft_piece)(int64_t n, const REAL *x, const REAL *t, REAL max, REAL *e,
-                              FN(exp_lanes) * piece, FN(target_lanes) * row, fb_later source)
+                              FN(exp_lanes) * piece, FN(target_lanes) * row, FN(later) later)
 {
     FN(target_lanes) lanes FB_ALIGNED;
     memset(&lanes, 0, sizeof lanes);
-    FN(exp_piece)(n, x, t, max, e, piece, &lanes, source);
+    FN(exp_piece)(n, x, t, max, e, piece, &lanes, later);
     FN(target_merge)(n, t, x, max, FN(SOFT), 0, &lanes, row);
 }
 

@@ -28,6 +28,14 @@ FB_INLINE void FN(max_add)(const REAL *x, REAL *best)
         best[i] = x[i] > best[i] ? x[i] : best[i];
 }
 
+FB_INLINE REAL FN(max_of)(REAL *best)
+{
+    for (int half = FB_LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            best[i] = best[i + half] > best[i] ? best[i + half] : best[i];
+    return best[0];
+}
+
 /* The largest of n values. A NaN is passed over, unless all are: exp(NaN - max) brings it back. */
 FB_INLINE REAL FN(row_max)(int64_t n, const REAL *x)
 {
@@ -48,10 +56,7 @@ FB_INLINE REAL FN(row_max)(int64_t n, const REAL *x)
         FN(max_add)(last, best);
     }
     FN(max_add)(more, best);
-    for (int half = FB_LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++)
-            best[i] = best[i + half] > best[i] ? best[i + half] : best[i];
-    return best[0];
+    return FN(max_of)(best);
 }
 
 /* What exp(x - max) is made of: 2^k, and what is left of x - max. */
@@ -119,6 +124,15 @@ FB_INLINE void FN(exp_begin)(const REAL *x, const REAL *max, FN(reduced_lanes) *
 FB_INLINE void FN(exp_end)(const REAL *x, const REAL *max, const FN(reduced_lanes) * from, REAL *e, REAL *two,
                            SIGNED_BITS *ties)
 {
+#ifdef FB_ADD_OTHERS
+    REAL value[FB_LANES] FB_ALIGNED;
+    FB_ROLLED
+    for (int i = 0; i < FB_LANES; i++) {
+        const FN(reduced) reduced = {from->r[i], from->scale[i]};
+        value[i] = FN(exp_reduced)(reduced);
+    }
+    FB_CAT(fb_add_others_, FB_DTYPE)(x, max, value, e, two, ties);
+#else
     FB_INDEPENDENT
     FB_ROLLED
     for (int i = 0; i < FB_LANES; i++) {
@@ -129,6 +143,7 @@ FB_INLINE void FN(exp_end)(const REAL *x, const REAL *max, const FN(reduced_lane
         two[i] += other ? value : 0;
         e[i] = other ? value : -1;
     }
+#endif
 }
 
 FB_INLINE void FN(exp_add)(const REAL *x, const REAL *max, REAL *e, REAL *two, SIGNED_BITS *ties)
@@ -154,15 +169,18 @@ FB_INLINE void FN(exp_flush)(REAL *two, double *sum, double *lost)
 
 #include "target_sums.inc.h"
 
-/* Memory that comes later, asked for vector by vector: all at once, it would be waited for. t: or NULL. */
+/* What comes later. Memory is asked for vector by vector: all at once, it would be waited for. And the maximum of a row to
+ * come takes hardly any time beside exponentials, which are what the CPU is busy with. */
 typedef struct {
     fb_later x;
-    const REAL *e, *t;
-    int every_line; /* of a vector, or its first one alone */
+    const REAL *e, *t; /* t: or NULL */
+    int every_line;    /* of a vector, or its first one alone */
+    const REAL *row;   /* logits of a row to come; */
+    REAL *best;        /* the largest of them so far, lane by lane, or NULL */
 } FN(later);
 
 /* What logits are converted from goes to the second-level cache: there it is converted, not where these vectors are. */
-FB_INLINE void FN(fetch_later)(FN(later) later, int64_t i)
+FB_INLINE void FN(look_ahead)(FN(later) later, int64_t i)
 {
     const int64_t own = FB_LANES * sizeof(REAL), step = later.every_line ? 64 : own;
     const char *x = later.x.begin + i / FB_LANES * later.x.bytes;
@@ -181,6 +199,8 @@ FB_INLINE void FN(fetch_later)(FN(later) later, int64_t i)
         __builtin_prefetch(later.e + i, 1);
     if (later.t)
         __builtin_prefetch(later.t + i);
+    if (later.best)
+        FN(max_add)(later.row + i, later.best);
 }
 
 /* exp_add of vectors that follow each other, n elements, with their sum. Between the two halves of an exponential begins the
@@ -195,20 +215,20 @@ FB_INLINE void FN(exp_vectors)(int64_t n, const REAL *x, const REAL *max, REAL *
         FN(exp_begin)(x, max, &even);
     for (; i + 2 * FB_LANES < n; i += 2 * FB_LANES) {
         const int64_t next = i + FB_LANES;
-        FN(fetch_later)(later, i);
+        FN(look_ahead)(later, i);
         FN(exp_begin)(x + next, max, &odd);
         FN(exp_end)(x + i, max, &even, e + i, two, ties);
-        FN(fetch_later)(later, next);
+        FN(look_ahead)(later, next);
         FN(exp_begin)(x + next + FB_LANES, max, &even);
         FN(exp_end)(x + next, max, &odd, e + next, two, ties);
         FN(exp_flush)(two, sum, lost);
     }
     if (i < n) {
         const int64_t next = i + FB_LANES;
-        FN(fetch_later)(later, i);
+        FN(look_ahead)(later, i);
         FN(exp_end)(x + i, max, &even, e + i, two, ties);
         if (next < n) {
-            FN(fetch_later)(later, next);
+            FN(look_ahead)(later, next);
             FN(exp_add)(x + next, max, e + next, two, ties);
         }
         FN(exp_flush)(two, sum, lost);
@@ -219,7 +239,7 @@ FB_INLINE void FN(exp_vectors)(int64_t n, const REAL *x, const REAL *max, REAL *
 FB_INLINE void FN(soft_add)(int64_t i, const REAL *x, const REAL *t, const REAL *max, REAL *e,
                             FN(later) later, REAL *two, SIGNED_BITS *ties, FN(few_targets) few)
 {
-    FN(fetch_later)(later, i);
+    FN(look_ahead)(later, i);
     FN(target_add)(t + i, x + i, max, FN(SOFT), few);
     FN(exp_add)(x + i, max, e + i, two, ties);
 }
@@ -247,13 +267,12 @@ FB_INLINE void FN(soft_vectors)(int64_t n, const REAL *x, const REAL *t, const R
     }
 }
 
-/* e = exp(x - max) for a piece of a row, and its sum. e may be x. t: the targets of that piece, or NULL; they are only asked
- * for, or if targets is not NULL, added up there. */
+/* e = exp(x - max) for a piece of a row, and its sum. e may be x. If targets is not NULL, t, the targets of that piece, are
+ * added up there. */
 FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, const REAL *t, REAL max_, REAL *e,
-                             FN(exp_lanes) * lanes, FN(target_lanes) * targets, fb_later source)
+                             FN(exp_lanes) * lanes, FN(target_lanes) * targets, FN(later) later)
 {
     const int64_t whole = n & -FB_LANES;
-    const FN(later) later = {source, e + FB_AHEAD, targets || t ? t + FB_AHEAD : NULL, 0};
     double sum[FB_LANES] FB_ALIGNED, lost[FB_LANES] FB_ALIGNED;
     SIGNED_BITS ties[FB_LANES] FB_ALIGNED;
     REAL max[FB_LANES] FB_ALIGNED, two[FB_LANES] FB_ALIGNED = {0}, last[FB_LANES] FB_ALIGNED;
@@ -276,6 +295,10 @@ FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, const REAL *t, REAL max_,
             FN(read_tail)(n - whole, t + whole, 0, last_t);
             FN(target_add)(last_t, last, max, FN(SOFT), few);
             FN(target_flush)(few, FN(SOFT), targets);
+        }
+        if (later.best) {
+            FN(read_tail)(n - whole, later.row + whole, (REAL)-INFINITY, last);
+            FN(max_add)(last, later.best);
         }
         FN(read_tail)(n - whole, x + whole, (REAL)-INFINITY, last);
         FN(exp_add)(last, max, last, two, ties);

@@ -118,9 +118,10 @@ static void FN(split_exp)(const fb_rows *rows, int64_t piece, int64_t part, void
     } else {
         REAL *e = rows->grad ? rows->grad : rows->proba;
         FN(split_row_max)(rows, 0, 1, max);
-        FN(exp_piece)(end - first, (const REAL *)rows->x + first, NULL, max[0], e ? e + first : scratch,
+        e = e ? e + first : scratch;
+        FN(exp_piece)(end - first, (const REAL *)rows->x + first, NULL, max[0], e,
                       (FN(exp_lanes) *)(split.sums + (size_t)piece * split.sums_size), NULL,
-                      FN(logits_later)(rows, 0, first, FB_AHEAD));
+                      FN(row_later)(rows, 0, first, e, NULL));
     }
 }
 
