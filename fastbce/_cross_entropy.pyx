@@ -298,9 +298,10 @@ cdef inline size_t bytes_of_rows(const Call *call, Py_ssize_t n) noexcept nogil:
 
 
 cdef inline void ask_for(const Call *call, fb_rows *rows, Py_ssize_t start) noexcept nogil:
-    # The logits that the rows from start on are converted from, if few of these bytes are others'.
+    # The logits that the rows from start on are converted from, if at most half of their bytes are for nothing. (Those
+    # of a byte each come in time.)
     rows.later.begin = NULL
-    if not call.x.direct and call.x.ndim == 1 and 1 < call.x.step <= CACHE_LINE and start < call.rows:
+    if not call.x.direct and call.x.ndim == 1 and 1 < call.x.step <= 2 * call.size and start < call.rows:
         rows.later.begin = call.x.data + start * call.classes * call.x.step
         rows.later.bytes = FB_LANES * call.x.step
 
@@ -341,15 +342,7 @@ cdef inline bint keeps_logits(const Call *call) noexcept nogil:
 
 
 cdef inline void move_on(fb_rows *rows, Py_ssize_t n, Py_ssize_t size) noexcept nogil:
-    # Past n rows, where these are neighbours.
-    if rows.x != NULL:
-        rows.x = <const char *>rows.x + n * size
-    if rows.grad != NULL:
-        rows.grad = <char *>rows.grad + n * size
-    if rows.hess != NULL:
-        rows.hess = <char *>rows.hess + n * size
-    if rows.proba != NULL:
-        rows.proba = <char *>rows.proba + n * size
+    # Past what is known of n rows.
     rows.labels += n
     if rows.weight != NULL:
         rows.weight = <char *>rows.weight + n * size

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from cases import CLASS_WEIGHT, assert_same_bits, each, everything, inputs, loss_of, losses_shape, same_bits
 
+import fastbce as fb
+
 INF, NAN = math.inf, math.nan
 
 
@@ -165,17 +167,20 @@ def test_probabilities_of_what_is_left_out(dtype, lay):
 
 
 @pytest.mark.parametrize("n_classes", [10, 300])  # tiles of rows; and along the row
-@pytest.mark.parametrize("left", [range(1, 50, 2), range(3, 50, 7), [49], range(40)], ids=str)
-def test_rows_beside_those_left_out(dtype, soft, n_classes, left):
-    """Each has the bits that it has where nothing is left out."""
+@pytest.mark.parametrize("kept", [range(1, 50, 2), range(3, 50, 7), [49], range(40)], ids=str)
+def test_rows_beside_those_left_out(dtype, soft, n_classes, kept):
+    """Each has the bits that it has where nothing is left out; in place of the logits, too."""
     logits, targets = inputs("cross_entropy", (50, n_classes), dtype, soft=soft)
     logits *= np.linspace(1, 9, 50)[:, None]  # so that maxima differ
-    rows = np.isin(np.arange(50), left)
-    results = each("cross_entropy", logits, targets, where=rows)
+    where = np.isin(np.arange(50), kept)
     expected = each("cross_entropy", logits, targets)
+    results = each("cross_entropy", logits, targets, where=where)
+    value, grad = fb.cross_entropy_value_and_grad(logits, targets, where=where, reduction="none", out=logits)
+    assert same_bits(value, results["losses"])
+    assert same_bits(grad, results["grad"])
     for key in ("losses", "grad"):
-        assert same_bits(results[key][rows], expected[key][rows]), key
-        assert not results[key][~rows].any(), key
+        assert same_bits(results[key][where], expected[key][where]), key
+        assert not results[key][~where].any(), key
 
 
 @pytest.mark.parametrize("option", ["sample_weight", "where"])

@@ -206,7 +206,7 @@ FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t 
                                                    sums[i].max[k], sums[i].ties[k]);
         }
     } else {
-        SIGNED_BITS ties[FB_ACROSS / FB_LANES][FB_LANES] FB_ALIGNED;
+        SIGNED_BITS ties[FB_ACROSS / FB_LANES][FB_LANES] FB_ALIGNED; /* rows of two vectors count once */
         memset(total, 0, (size_t)vectors * sizeof *total);
         memset(ties, 0, (size_t)vectors * sizeof *ties);
         for (int64_t begin = 0; begin < classes; begin += FB_PIECE) {

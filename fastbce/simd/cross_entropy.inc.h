@@ -229,7 +229,8 @@ FB_INLINE void FN(begin_row)(FN(group) * group, const fb_rows *rows, int64_t sta
     group->e_label[i] = e[group->label[i]];
 }
 
-/* That of rows. The maximum of each but the first ones is found while the one before the last is worked on. */
+/* That of rows. The maximum of row i + 2 is found while row i is worked on, those of the first two before. For the last two
+ * there is none left: they look at themselves, in vain, so that best is never NULL, which the loop would ask for each vector. */
 FB_INLINE void FN(begin_rows)(FN(group) * group, const fb_rows *rows, int64_t start, int64_t count, int kind)
 {
     const int64_t classes = rows->classes, padded = (count + FB_LANES - 1) & -FB_LANES;
@@ -321,6 +322,7 @@ FB_INLINE int64_t FN(all_rows)(const fb_rows *rows, int way, int kind)
         most = FB_LANES;
 
     for (int64_t next = 0; next < rows->rows; next += most) {
+        /* Rows across memory that are less than a vector are done with some of those before. */
         const int across = way == FN(ACROSS) || way == FN(ONE_ACROSS);
         const int64_t last = across ? rows->rows - FB_LANES : next;
         const int64_t start = next < last ? next : last, left = rows->rows - start;

@@ -179,7 +179,8 @@ typedef struct {
     REAL *best;        /* the largest of them so far, lane by lane, or NULL */
 } FN(later);
 
-/* What logits are converted from goes to the second-level cache: there it is converted, not where these vectors are. */
+/* Memory that elements of another size are converted from goes no further than to the second-level cache: the copy is what
+ * the first one has to hold. */
 FB_INLINE void FN(look_ahead)(FN(later) later, int64_t i)
 {
     const int64_t own = FB_LANES * sizeof(REAL), step = later.every_line ? 64 : own;
@@ -247,7 +248,7 @@ FB_INLINE void FN(soft_add)(int64_t i, const REAL *x, const REAL *t, const REAL 
 /* exp_vectors with sums of targets; not in halves, which would need more registers than there are (a tenth slower, measured). */
 FB_INLINE void FN(soft_vectors)(int64_t n, const REAL *x, const REAL *t, const REAL *max, REAL *e,
                                 FN(later) later, double *sum, double *lost, SIGNED_BITS *ties,
-                                FN(target_lanes) * targets)
+                                FN(target_lanes) * sums)
 {
     REAL two[FB_LANES] FB_ALIGNED = {0};
     FN(few_targets) few FB_ALIGNED = {{0}};
@@ -263,14 +264,14 @@ FB_INLINE void FN(soft_vectors)(int64_t n, const REAL *x, const REAL *t, const R
             FN(soft_add)(i, x, t, max, e, later, two, ties, few);
             FN(exp_flush)(two, sum, lost);
         }
-        FN(target_flush)(few, FN(SOFT), targets);
+        FN(target_flush)(few, FN(SOFT), sums);
     }
 }
 
-/* e = exp(x - max) for a piece of a row, and its sum. e may be x. If targets is not NULL, t, the targets of that piece, are
+/* e = exp(x - max) for a piece of a row, and its sum. e may be x. If sums is not NULL, t are the targets of that piece, and
  * added up there. */
 FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, const REAL *t, REAL max_, REAL *e,
-                             FN(exp_lanes) * lanes, FN(target_lanes) * targets, FN(later) later)
+                             FN(exp_lanes) * lanes, FN(target_lanes) * sums, FN(later) later)
 {
     const int64_t whole = n & -FB_LANES;
     double sum[FB_LANES] FB_ALIGNED, lost[FB_LANES] FB_ALIGNED;
@@ -283,18 +284,18 @@ FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, const REAL *t, REAL max_,
     }
     memset(sum, 0, sizeof sum);
     memset(lost, 0, sizeof lost);
-    if (targets)
-        FN(soft_vectors)(whole, x, t, max, e, later, sum, lost, ties, targets);
+    if (sums)
+        FN(soft_vectors)(whole, x, t, max, e, later, sum, lost, ties, sums);
     else
         FN(exp_vectors)(whole, x, max, e, later, sum, lost, ties);
     if (whole < n) { /* one more vector, filled up with what adds nothing */
-        if (targets) {
+        if (sums) {
             REAL last_t[FB_LANES] FB_ALIGNED;
             FN(few_targets) few FB_ALIGNED = {{0}};
             FN(read_tail)(n - whole, x + whole, max_, last);
             FN(read_tail)(n - whole, t + whole, 0, last_t);
             FN(target_add)(last_t, last, max, FN(SOFT), few);
-            FN(target_flush)(few, FN(SOFT), targets);
+            FN(target_flush)(few, FN(SOFT), sums);
         }
         if (later.best) {
             FN(read_tail)(n - whole, later.row + whole, (REAL)-INFINITY, last);
