@@ -66,10 +66,10 @@ FB_INLINE void FN(fetch_vector_near)(const REAL *vector)
         __builtin_prefetch(vector + i, 0, 2);
 }
 
-/* A tile to come; of very few classes this one: the CPU sees by itself what comes next. */
-FB_INLINE const REAL *FN(tile_ahead)(const void *rows, int64_t first, int64_t classes)
+/* How far ahead tiles are asked for; of very few classes this one: the CPU sees by itself what comes next. */
+FB_INLINE int64_t FN(tile_ahead)(int64_t classes)
 {
-    return FN(row_of)(rows, first, classes) + (classes < 8 ? 0 : FB_TILE_AHEAD);
+    return classes < 8 ? 0 : FB_TILE_AHEAD;
 }
 
 #include "few_targets.inc.h"
@@ -102,7 +102,7 @@ FB_INLINE void FN(tile_softmax)(FN(vector) * e, int64_t classes, const REAL *max
 FB_INLINE void FN(begin_tiles)(FN(tiles) * tiles, FN(group) * group, const fb_rows *rows, int64_t start,
                                int64_t count, int kind)
 {
-    const int64_t classes = rows->classes;
+    const int64_t classes = rows->classes, ahead = FN(tile_ahead)(classes);
     for (int64_t at = 0; at < count; at += FB_LANES) {
         const int64_t n = count - at < FB_LANES ? count - at : FB_LANES, first = start + at;
         FN(vector) *e = FN(tile_of)(tiles->e, at, classes);
@@ -113,10 +113,10 @@ FB_INLINE void FN(begin_tiles)(FN(tiles) * tiles, FN(group) * group, const fb_ro
         if (kind != FN(LABELS))
             FN(tile_sums)(e, FN(tile_of)(tiles->t, at, classes), classes, kind, group, at,
                           rows->smoothing / (double)classes,
-                          FN(tile_ahead)(rows->targets ? rows->targets : rows->x, first, classes));
+                          FN(row_of)(rows->targets ? rows->targets : rows->x, first, classes) + ahead);
         const FN(later) later = {
-            .x = FN(logits_later)(rows, first, 0, classes < 8 ? 0 : FB_TILE_AHEAD),
-            .e = FN(tile_ahead)(rows->grad ? rows->grad : rows->x, first, classes),
+            .x = FN(logits_later)(rows, first, 0, ahead),
+            .e = FN(row_of)(rows->grad ? rows->grad : rows->x, first, classes) + ahead,
             .every_line = 1,
         };
         FN(tile_softmax)(e, classes, group->max + at, group->ties + at, group->rest + at, later);

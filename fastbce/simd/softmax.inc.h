@@ -28,6 +28,7 @@ FB_INLINE void FN(max_add)(const REAL *x, REAL *best)
         best[i] = x[i] > best[i] ? x[i] : best[i];
 }
 
+/* The largest of FB_LANES values, which are overwritten. */
 FB_INLINE REAL FN(max_of)(REAL *best)
 {
     for (int half = FB_LANES / 2; half > 0; half /= 2)
