@@ -16,25 +16,27 @@ static inline void fb_sum_add(fb_sum *total, double value)
     total->sum = sum;
 }
 
-/* Add the second half of the lanes to the first. Inlined, with a constant, so that it vectorises. */
-static inline __attribute__((always_inline)) void fb_fold(int half, double *sum, double *lost)
+/* Add the second half of the lanes to the first. Inlined, with constants, so that it vectorises. */
+static inline __attribute__((always_inline)) void fb_fold(int half, double *sum, double *lost, int keeps)
 {
     for (int lane = 0; lane < half; lane++) {
         const double value = sum[lane + half], total = sum[lane] + value, part = total - sum[lane];
-        lost[lane] += lost[lane + half] + ((sum[lane] - (total - part)) + (value - part));
+        if (keeps)
+            lost[lane] += lost[lane + half] + ((sum[lane] - (total - part)) + (value - part));
         sum[lane] = total;
     }
 }
 
-/* The lanes, in pairs: 16 sums of two, then 8, 4, 2 and 1. Inlined, too: for the instruction set of the kernel. */
-static inline __attribute__((always_inline)) fb_sum fb_sum_lanes(double *sum, double *lost)
+/* The lanes, in pairs: 16 sums of two, then 8, 4, 2 and 1; keeps: with what rounding takes. Inlined, too: for the instruction
+ * set of the kernel. */
+static inline __attribute__((always_inline)) fb_sum fb_sum_lanes(double *sum, double *lost, int keeps)
 {
-    fb_fold(16, sum, lost);
-    fb_fold(8, sum, lost);
-    fb_fold(4, sum, lost);
-    fb_fold(2, sum, lost);
-    fb_fold(1, sum, lost);
-    const fb_sum result = {sum[0], lost[0]};
+    fb_fold(16, sum, lost, keeps);
+    fb_fold(8, sum, lost, keeps);
+    fb_fold(4, sum, lost, keeps);
+    fb_fold(2, sum, lost, keeps);
+    fb_fold(1, sum, lost, keeps);
+    const fb_sum result = {sum[0], keeps ? lost[0] : 0};
     return result;
 }
 
