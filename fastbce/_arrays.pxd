@@ -8,6 +8,7 @@ cdef extern from "simd/kernels.h" nogil:
     enum: FB_BLOCK
     enum: FB_LANES
     enum: FB_PIECE
+    enum: FB_FEW_CLASSES
     enum fb_dtype:
         FB_BOOL, FB_I8, FB_U8, FB_I16, FB_U16, FB_I32, FB_U32, FB_I64, FB_U64, FB_F16, FB_BF16, FB_F32, FB_F64,
         FB_LONGDOUBLE
@@ -54,6 +55,8 @@ cdef extern from "simd/kernels.h" nogil:
         int64_t proba
     ctypedef struct fb_rows:
         fb_apart apart
+        int64_t group, run
+        fb_apart beyond
         int64_t second_level
         int64_t rows
         int64_t classes
@@ -127,7 +130,7 @@ cdef struct Operand:
 
 
 cdef const fb_isa *isa
-cdef int64_t second_level  # bytes of a core's second-level cache, 0 if that is not known
+cdef int64_t second_level, third_level  # bytes of a core's caches, 0 if that is not known
 
 cdef int dtype_code(cnp.ndarray array) noexcept
 cdef const fb_kernels *kernels_for(int dtype) noexcept

@@ -13,7 +13,7 @@ cnp.import_array()
 
 cdef extern from "simd/dispatch.h" nogil:
     const fb_isa *fb_isa_supported(int i)
-    int64_t fb_second_level()
+    int64_t fb_cache_size(int level)
 
 cdef extern from "simd/labels.h" nogil:
     const fb_load *fb_load_labels
@@ -47,7 +47,8 @@ def _choose_isa():
 
 
 _available = _choose_isa()
-second_level = fb_second_level()
+second_level = fb_cache_size(2)
+third_level = fb_cache_size(3)
 
 
 def _simd_config():

@@ -15,6 +15,7 @@ from fastbce._arrays cimport (
     FB_F16,
     FB_F32,
     FB_F64,
+    FB_FEW_CLASSES,
     FB_LANES,
     FB_PIECE,
     FB_U64,
@@ -50,6 +51,7 @@ from fastbce._arrays cimport (
     second_level,
     separate,
     take,
+    third_level,
     transfer,
 )
 from fastbce._threads cimport (
@@ -65,6 +67,7 @@ from fastbce._threads cimport (
 cnp.import_array()
 
 cdef enum:
+    CACHE_LINE = 64
     # Elements whose rows make a chunk, if that is more than one row.
     CHUNK = 32 * FB_BLOCK
     # Below this many elements a second thread brings less than 15 microseconds (measured: here 6 to 15 with float32, of
@@ -81,9 +84,13 @@ cdef enum:
     TOGETHER_BYTES = 3 << 21
     MOST_TOGETHER = 4096
     MOST_SLICES = 256
+    # Rows across memory, from so many on and up to so many bytes, are worked on in copies of so many bytes of a class
+    # (measured).
+    COPIED_FROM = 64
+    COPIED_UP_TO = 3 << 24
+    COPIED_BYTES = 2 * CACHE_LINE
     # From this many rows on, some of them may be brought together for the others to begin with a cache line.
     ALIGN_FROM = 1024
-    CACHE_LINE = 64
     # Below this many elements the GIL is kept.
     RELEASE_FROM = 4096
 
@@ -93,6 +100,7 @@ cdef struct Call:
     Py_ssize_t rows, classes, chunk, size     # chunk: rows in one; size: bytes of the type computed in
     bint has_labels, has_ignore
     bint across                               # whether rows are used as they lie, see run_across
+    Py_ssize_t group                          # of these, how many are copied at once, or 0: see copied_rows
     Py_ssize_t before                         # rows before the first whole cache line, see rows_before_line
     int64_t ignore_index
     double smoothing, scale
@@ -356,6 +364,18 @@ cdef inline Py_ssize_t by_the_vector(const Call *call, Py_ssize_t n) noexcept no
     return n if rest >= 4 and keeps_logits(call) else n - rest
 
 
+cdef Py_ssize_t whole_runs(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_rows *piece) noexcept nogil:
+    # How many of the rows from start on are whole runs of neighbours, if runs lie evenly; and how far apart.
+    cdef Py_ssize_t run = call.x.shape[call.x.ndim - 2]
+    if (call.x.ndim != 3 or call.grad.ndim != 3 or call.grad.shape[1] != run or start % run != 0 or n < run
+            or call.x.strides[0] % call.size != 0 or call.grad.strides[0] % call.size != 0):
+        return 0
+    piece.run = run
+    piece.beyond.x = call.x.strides[0] // call.size
+    piece.beyond.grad = call.grad.strides[0] // call.size
+    return n // run * run
+
+
 cdef Py_ssize_t run_across(const Call *call, fb_rows *rows, Py_ssize_t start, Py_ssize_t n,
                            char *memory) noexcept nogil:
     # The same where neighbouring rows lie next to each other: used as they lie, but for what is no whole vector.
@@ -369,7 +389,14 @@ cdef Py_ssize_t run_across(const Call *call, fb_rows *rows, Py_ssize_t start, Py
         piece.hess = neighbours(call, &call.hess, start, &run, &piece.apart.hess)
         piece.proba = neighbours(call, &call.proba, start, &run, &piece.apart.proba)
         if run >= FB_LANES:
-            piece.rows = run = by_the_vector(call, run)
+            if call.group > 0:
+                piece.group = call.group
+                piece.scratch = memory
+                piece.run = run
+                run = max(run, whole_runs(call, start, n, &piece))
+            else:
+                run = by_the_vector(call, run)
+            piece.rows = run
             found = call.kernels.cross_entropy(&piece)
             if found >= 0:
                 found += start
@@ -421,7 +448,8 @@ cdef size_t memory_of_chunk(const Call *call) noexcept nogil:
     cdef Py_ssize_t most = min(call.chunk, call.rows)
     if call.across:
         most = min(most, <Py_ssize_t>FB_LANES - 1)  # what is no whole vector
-    return parts * bytes_of_rows(call, most) + scratch * bytes_of_rows(call, 1)
+    return max(parts * bytes_of_rows(call, most) + scratch * bytes_of_rows(call, 1),
+               bytes_of_rows(call, 2 * call.group))
 
 
 cdef inline Py_ssize_t rows_after_line(const Call *call) noexcept nogil:
@@ -468,14 +496,38 @@ cdef inline bint can_run_across(const Call *call) noexcept nogil:
             and absent_or_across(call, &call.hess) and absent_or_across(call, &call.proba))
 
 
+cdef Py_ssize_t copied_rows(const Call *call) noexcept nogil:
+    # How many rows across memory are copied at once: of many classes, where nothing but a gradient is wanted. So many
+    # that three quarters of the second-level cache are left to what is on its way; none where the third one does not
+    # hold logits and gradient, for memory is slow where it is read in pieces of a few bytes.
+    cdef Py_ssize_t run = call.x.shape[max(call.x.ndim - 2, 0)], most = COPIED_BYTES // call.size, room
+    cdef Py_ssize_t bytes = call.rows * call.classes * call.size
+    if (not call.across or run < FB_LANES or call.classes <= FB_FEW_CLASSES
+            or call.rows < COPIED_FROM or bytes > COPIED_UP_TO or (third_level > 0 and 2 * bytes > third_level)
+            or call.grad.data == NULL or call.hess.data != NULL or call.proba.data != NULL):
+        return 0
+    if most == 2 * FB_LANES and most < run <= 3 * FB_LANES:
+        most = 3 * FB_LANES  # groups that are all of one size
+    room = (second_level if second_level > 0 else 1 << 18) // (8 * call.classes * call.size)
+    return min(room & -FB_LANES, most)
+
+
 cdef Py_ssize_t rows_of_a_task(const Call *call, Py_ssize_t chunk, int threads) noexcept nogil:
     # A chunk; or where rows lie across memory, more: memory is slow where it is read in pieces of a few bytes. What few
     # neighbours there are is not divided.
-    cdef Py_ssize_t rows, most = ACROSS_ROWS, run = call.x.shape[max(call.x.ndim - 2, 0)]
+    cdef Py_ssize_t rows, tasks, most = ACROSS_ROWS, run = call.x.shape[max(call.x.ndim - 2, 0)]
     if not (lies_across(call, &call.x) or lies_across(call, &call.grad)):
         return chunk
     if not call.across:
         most = min(<Py_ssize_t>TURNED_ROWS, TURNED // call.classes)
+    elif call.group > 0:
+        # As many as a block's labels: the first and the last group have nothing beside them. Each thread does as many.
+        tasks = call.rows // run
+        if run <= FB_BLOCK and (tasks % threads == 0 or tasks >= 4 * threads):
+            return min((tasks + threads - 1) // threads, FB_BLOCK // run) * run
+        tasks = (call.rows + FB_BLOCK - 1) // FB_BLOCK
+        tasks = (tasks + threads - 1) // threads * threads
+        most = (call.rows + tasks - 1) // tasks
     elif run <= most and call.rows >= 2 * threads * run:
         return max(most, chunk) // run * run
     elif chunk >= most:
@@ -489,8 +541,8 @@ cdef Py_ssize_t rows_before_line(const Call *call) noexcept nogil:
     # before. (NumPy's large arrays begin 16 bytes after a line. Else each vector would take two, a third more time,
     # measured.) Chunks depend on it, so sums of losses must not.
     cdef int last = call.x.ndim - 1
-    if (not call.across or call.losses == NULL or call.rows < ALIGN_FROM or call.x.shape[last - 1] != call.rows
-            or call.x.strides[last] % CACHE_LINE != 0):
+    if (not call.across or call.group > 0 or call.losses == NULL or call.rows < ALIGN_FROM
+            or call.x.shape[last - 1] != call.rows or call.x.strides[last] % CACHE_LINE != 0):
         return 0
     return (-<Py_ssize_t>call.x.data & (CACHE_LINE - 1)) // call.size
 
@@ -672,6 +724,7 @@ cdef int execute(Call *call, int threads, Partial *total) except -1:
         return 0
     threads = threads if elements >= PARALLEL_FROM else 1
     call.across = can_run_across(call)
+    call.group = copied_rows(call)
     cdef bint split = can_split(call, threads)
     call.chunk = rows_of_a_task(call, chunk, threads)
     if call.chunk != chunk or split:

@@ -405,6 +405,48 @@ static void run_rows(const char *name, int options, const int64_t *classes, int 
     end(name, how_many);
 }
 
+/* Rows whose classes lie apart: runs of neighbours, used as they lie, one by one, or copied, in groups, which changes no bit. */
+static void run_across(const char *name, int64_t group, const int64_t *classes, int class_counts,
+                       const char *how_many)
+{
+    enum { RUN = 45, RUNS = 2, ROWS = RUN * RUNS };
+    static int64_t labels[ROWS];
+    static memory scratch ALIGNED;
+    begin();
+    for (int k = 0; k < class_counts; k++) {
+        const int64_t n = classes[k];
+        for (int64_t row = 0; row < ROWS; row++) {
+            void *x = at(x_memory, row / RUN * n * RUN + row % RUN);
+            fill_row(row, n, scratch);
+            for (int64_t c = 0; c < n; c++)
+                memcpy(at(x, c * RUN), at(scratch, c), is_double ? sizeof(double) : sizeof(float));
+            labels[row] = row % 31 == 30 ? (row % 2 ? -1 : n) : below(n);
+            put(weight_memory, row, weight_of(row));
+        }
+        for (int64_t first = 0; first < ROWS; first += group ? ROWS : RUN) {
+            const fb_rows all = {
+                .rows = group ? ROWS : RUN,
+                .classes = n,
+                .x = at(x_memory, first * n),
+                .labels = labels + first,
+                .weight = at(weight_memory, first),
+                .scale = 1.0 / 3,
+                .loss = at(loss_memory, first),
+                .grad = at(grad_memory, first * n),
+                .scratch = scratch,
+                .apart = {.x = RUN, .grad = RUN},
+                .group = group,
+                .run = RUN,
+                .beyond = {.x = n * RUN, .grad = n * RUN},
+            };
+            kernels->cross_entropy(&all);
+        }
+        hash_reals(ROWS, loss_memory);
+        hash_reals(ROWS * n, grad_memory);
+    }
+    end(name, how_many);
+}
+
 static void cross_entropy(void)
 {
     static const struct {
@@ -428,6 +470,12 @@ static void cross_entropy(void)
         run_rows(calls[i].name, calls[i].options, few, COUNT(few), "_few");
         run_rows(calls[i].name, calls[i].options, many, COUNT(many), "_many");
     }
+    static const int64_t some[] = {FB_FEW_CLASSES + 1, 333};
+    run_across("cross_entropy_across", 0, few, COUNT(few), "_few");
+    run_across("cross_entropy_across", 0, some, COUNT(some), "_many");
+    run_across("cross_entropy_copied", 16, some, COUNT(some), "_16");
+    run_across("cross_entropy_copied", 32, some, COUNT(some), "_32");
+    run_across("cross_entropy_copied", 48, some, COUNT(some), "_48");
 }
 
 /* --- sums -------------------------------------------------------------------------------------------------- */

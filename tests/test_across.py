@@ -102,6 +102,42 @@ def test_class_axis_in_the_middle(shape, in_place):
     assert same(np.moveaxis(out, 1, -1), grad)
 
 
+# Rows in copies: of runs that are one group, or whose last rows fill no vector; that threads divide, whose
+# first rows lie before a cache line; of which there are more than a thread takes at once.
+COPIED = [(3, 145, 45), (5, 300, 70), (9, 160, 17), (3, 150, 1024), (1, 333, 530), (40, 145, 40)]
+
+
+@pytest.mark.parametrize("shape", COPIED, ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_copies(shape, dtype, threads):
+    rng = np.random.default_rng(0)
+    x = rng.normal(scale=5, size=shape).astype(dtype)
+    y = rng.integers(0, shape[1], (shape[0], shape[2]))
+    x[0, :2, 3] = x[0, :, 3].max()
+    x[-1, 0, -1], x[-1, 1, -2], x[0, :, 1] = np.nan, np.inf, -np.inf
+    options = {"where": rng.random(y.shape) < 0.9, "class_weight": rng.random(shape[1])}
+    y[~options["where"]] = -7  # what is left out may be wrong
+    losses = np.empty((2, *y.shape), dtype)
+    _, expected = fb.cross_entropy_value_and_grad(
+        np.moveaxis(x, 1, -1).copy(), y, loss_out=losses[0], num_threads=threads, **options
+    )
+    for out in np.full_like(x, 7), x:
+        _, found = fb.cross_entropy_value_and_grad(
+            x, y, axis=1, out=out, loss_out=losses[1], num_threads=threads, **options
+        )
+        assert same(np.moveaxis(found, 1, -1), expected)
+        assert same(losses[0], losses[1])
+
+
+@pytest.mark.parametrize("row", [0, 31, 600, 1535])
+def test_copies_name_a_wrong_label(row):
+    x, y = np.zeros((3, 150, 512), np.float32), np.zeros((3, 512), int)
+    y.flat[[row, -1]] = 150
+    with pytest.raises(IndexError, match=rf"position \({row // 512}, {row % 512}\)"):
+        fb.cross_entropy_value_and_grad(x, y, axis=1)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("offset", [0, 1, 4, 15])
 @pytest.mark.parametrize("threads", [1, 2])
@@ -117,6 +153,9 @@ def test_wherever_a_cache_line_begins(dtype, offset, threads):
     across, _ = fb.cross_entropy_value_and_grad(
         x, y, axis=0, out=out, loss_out=losses[1], num_threads=threads
     )
+    losses_alone = np.empty(rows, dtype)  # without a gradient, rows are not copied
+    assert fb.cross_entropy(x, y, axis=0, loss_out=losses_alone, num_threads=threads) == value
+    assert same(losses_alone, losses[0])
     assert across == value
     assert same(out.T, grad)
     assert same(losses[0], losses[1])

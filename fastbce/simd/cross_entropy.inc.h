@@ -58,13 +58,12 @@ FB_INLINE FN(later) FN(row_later)(const fb_rows *rows, int64_t row, int64_t at, 
 
 #include "soft_rows.inc.h"
 
-/* Labels and whole weights. Returns the first row whose label is wrong, or -1. */
-FB_INLINE int64_t FN(read_labels)(FN(group) * group, const fb_rows *rows, int64_t start, int64_t count,
-                                  int kind)
+/* Labels and whole weights of the rows from x on. Returns the first row whose label is wrong, or -1. */
+FB_INLINE int64_t FN(read_labels)(FN(group) * group, const fb_rows *rows, const REAL *x, int64_t start,
+                                  int64_t count, int kind)
 {
     const REAL *class_weight = kind == FN(LABELS) ? rows->class_weight : NULL, *weights = rows->weight;
     const int64_t row = rows->apart.x ? 1 : rows->classes, class = rows->apart.x ? rows->apart.x : 1;
-    const REAL *x = (const REAL *)rows->x + start * row;
     int64_t bad = -1, wrong = 0;
     for (int64_t i = 0; i < count; i++)
         group->given[i] = weights ? weights[start + i] : 1;
@@ -329,7 +328,8 @@ FB_INLINE int64_t FN(all_rows)(const fb_rows *rows, int way, int kind)
         const int64_t count = way == FN(ONE_ACROSS) || left > most ? most : left;
         const int64_t padded = (count + FB_LANES - 1) & -FB_LANES;
         FN(fill_up)(&group, count, padded);
-        const int64_t found = FN(read_labels)(&group, rows, start, count, kind);
+        const REAL *x = (const REAL *)rows->x + start * (across ? 1 : rows->classes);
+        const int64_t found = FN(read_labels)(&group, rows, x, start, count, kind);
         bad = bad < 0 ? found : bad;
         if (way == FN(TILES))
             FN(begin_tiles)(&tiles, &group, rows, start, count, kind);
@@ -393,6 +393,7 @@ static int64_t FN(labels_one_across)(const fb_rows *rows)
     return FN(all_rows)(rows, FN(ONE_ACROSS), FN(LABELS));
 }
 
+#include "copied.inc.h"
 #include "split.inc.h"
 
 static int64_t FN(cross_entropy)(const fb_rows *rows)
@@ -400,6 +401,8 @@ static int64_t FN(cross_entropy)(const fb_rows *rows)
     const int smooth = rows->smoothing > 0, few = rows->classes <= FB_FEW_CLASSES;
     if (rows->classes == 0) /* then there are no rows either */
         return -1;
+    if (rows->apart.x && rows->group > 0)
+        return FN(labels_copied)(rows);
     if (rows->apart.x)
         return FN(rows_across)(rows) == FB_LANES ? FN(labels_one_across)(rows) : FN(labels_across)(rows);
     if (!rows->labels || (smooth && rows->class_weight))

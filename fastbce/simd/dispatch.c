@@ -26,12 +26,13 @@ const fb_isa *fb_isa_supported(int i)
     return i >= 0 && i < count ? supported[i] : NULL;
 }
 
-int64_t fb_second_level(void)
+int64_t fb_cache_size(int level)
 {
 #ifdef _SC_LEVEL2_CACHE_SIZE
-    const long bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    const long bytes = sysconf(level == 2 ? _SC_LEVEL2_CACHE_SIZE : _SC_LEVEL3_CACHE_SIZE);
     return bytes > 0 ? bytes : 0;
 #else
+    (void)level;
     return 0;
 #endif
 }

@@ -8,7 +8,7 @@
  * last. The first is always generic. */
 const fb_isa *fb_isa_supported(int i);
 
-/* How many bytes a core's second-level cache holds; 0 where the system does not say. */
-int64_t fb_second_level(void);
+/* How many bytes a core's cache of the second or the third level holds; 0 where the system does not say. */
+int64_t fb_cache_size(int level);
 
 #endif

@@ -105,6 +105,10 @@ typedef struct {
     /* Or, where apart.x is not 0: FB_LANES rows or more that are neighbours, a multiple of it if logits are overwritten, and
      * classes that lie apart; of labels that are not smoothed. */
     fb_apart apart;
+    /* Of these, how many are copied at once, with a gradient and no more; scratch has room for two times as many. 0: none are.
+     * If so, rows are whole runs of neighbours, each `run` long, FB_LANES or more, and `beyond` each other. */
+    int64_t group, run;
+    fb_apart beyond;
     int64_t second_level; /* how many bytes a core's second-level cache holds, 0 if that is not known */
     /* Of the steps in split.inc.h: how many slices the classes are divided into, and parts the rows; what the steps have to know
      * of each other, split_size bytes at a cache line. */

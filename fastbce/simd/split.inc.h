@@ -162,7 +162,8 @@ static int64_t FN(split_end)(const fb_rows *rows, int64_t part, int64_t parts)
         const int64_t count = rows->apart.x ? FB_LANES : 1;
         const int64_t start = rows->apart.x ? from + FN(vector_of)(i, all) : 0;
         FN(fill_up)(&group, count, FB_LANES);
-        const int64_t found = FN(read_labels)(&group, rows, start, count, FN(LABELS));
+        const int64_t found = FN(read_labels)(&group, rows, (const REAL *)rows->x + start, start, count,
+                                              FN(LABELS));
         bad = bad < 0 ? found : bad;
         FN(split_row_max)(rows, start, count, group.max);
         if (rows->apart.x)
