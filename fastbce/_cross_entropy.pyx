@@ -87,7 +87,7 @@ cdef enum:
     # Rows across memory, from so many on and up to so many bytes, are worked on in copies of so many bytes of a class
     # (measured).
     COPIED_FROM = 64
-    COPIED_UP_TO = 3 << 24
+    COPIED_UP_TO = 1 << 24
     COPIED_BYTES = 2 * CACHE_LINE
     # From this many rows on, some of them may be brought together for the others to begin with a cache line.
     ALIGN_FROM = 1024
@@ -498,12 +498,13 @@ cdef inline bint can_run_across(const Call *call) noexcept nogil:
 
 cdef Py_ssize_t copied_rows(const Call *call) noexcept nogil:
     # How many rows across memory are copied at once: of many classes, where nothing but a gradient is wanted. So many
-    # that three quarters of the second-level cache are left to what is on its way; none where the third one does not
-    # hold logits and gradient, for memory is slow where it is read in pieces of a few bytes.
+    # that three quarters of the second-level cache are left to what is on its way. None where logits and gradient take
+    # more than a quarter of the third one, and are likely to come from memory: it is slow where it is read in pieces of
+    # a few bytes (copies take up to twice the time there, and down to half of it else).
     cdef Py_ssize_t run = call.x.shape[max(call.x.ndim - 2, 0)], most = COPIED_BYTES // call.size, room
     cdef Py_ssize_t bytes = call.rows * call.classes * call.size
     if (not call.across or run < FB_LANES or call.classes <= FB_FEW_CLASSES
-            or call.rows < COPIED_FROM or bytes > COPIED_UP_TO or (third_level > 0 and 2 * bytes > third_level)
+            or call.rows < COPIED_FROM or bytes > min(third_level // 8 if third_level > 0 else 1 << 22, COPIED_UP_TO)
             or call.grad.data == NULL or call.hess.data != NULL or call.proba.data != NULL):
         return 0
     if most == 2 * FB_LANES and most < run <= 3 * FB_LANES:

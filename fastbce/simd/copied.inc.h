@@ -3,7 +3,8 @@
  *
  * While exponentials keep the CPU busy, the gradient of the group before is written, and the group after is read, and its maxima
  * found: each element comes from memory once and goes there once, all the while. And a copy lies together, where classes a power
- * of two apart would compete for the same few lines of the caches. Up to twice as fast (measured). Sums are taken in the order
+ * of two apart would compete for the same few lines of the caches. Up to twice as fast (measured), from the caches: see copied_rows
+ * of _cross_entropy.pyx. Sums are taken in the order
  * of across.inc.h: the same bits. */
 
 /* Classes of a step: two of each lane, which are added as in exp_piece. And how many classes ahead memory is asked for. */
