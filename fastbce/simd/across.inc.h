@@ -15,7 +15,7 @@ typedef struct {
 /* Those of a piece, in progress. */
 typedef struct {
     FN(across_lanes) lanes;
-    REAL max[FB_LANES];
+    FN(peaks) peaks;
     SIGNED_BITS ties[FB_LANES];
 } FN(across_sums);
 
@@ -105,16 +105,17 @@ FB_INLINE FN(across_place) FN(vector_at)(FN(across_place) place, int64_t row)
 FB_INLINE void FN(across_four)(FN(across_place) place, int64_t start, int64_t stop, int64_t step,
                                FN(across_sums) * sums, double *sum, double *lost)
 {
-    REAL two[FB_LANES] FB_ALIGNED = {0}, max[FB_LANES] FB_ALIGNED;
+    REAL two[FB_LANES] FB_ALIGNED = {0};
+    FN(peaks) peaks FB_ALIGNED;
     SIGNED_BITS ties[FB_LANES] FB_ALIGNED;
-    memcpy(max, sums->max, sizeof max);
+    FN(copy_peaks)(&sums->peaks, &peaks);
     memcpy(ties, sums->ties, sizeof ties);
     for (int64_t c = start; c < stop; c += step) {
         const REAL *x = place.x + c * place.x_apart;
         REAL *e = place.e + c * place.e_apart;
         FN(fetch_vector)(x + place.x_ahead);
         FN(fetch_vector)(e + place.e_ahead);
-        FN(exp_add)(x, max, e, two, ties);
+        FN(exp_add)(x, &peaks, e, two, ties);
         if ((c - start) / step % 2 == 1 || c + step >= stop)
             FN(exp_flush)(two, sum, lost);
     }
@@ -189,7 +190,7 @@ FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t 
 
     FN(across_max)(place.x, place.x_apart, classes, count, group->max);
     for (int64_t i = 0; i < vectors; i++)
-        memcpy(sums[i].max, group->max + FN(vector_of)(i, count), sizeof sums[i].max);
+        FN(set_peaks)(group->max + FN(vector_of)(i, count), &sums[i].peaks);
     if (classes <= FB_FEW_CLASSES) {
         for (int64_t i = 0; i < vectors; i++)
             FN(begin_sums)(&sums[i], classes, 1);
@@ -203,7 +204,7 @@ FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t 
             memcpy(group->ties + row, sums[i].ties, sizeof sums[i].ties);
             for (int k = 0; k < FB_LANES; k++)
                 group->rest[row + k] = FN(rest_of)(sums[i].lanes.sum[0][k], sums[i].lanes.lost[0][k],
-                                                   sums[i].max[k], sums[i].ties[k]);
+                                                   sums[i].peaks.max[k], sums[i].ties[k]);
         }
     } else {
         SIGNED_BITS ties[FB_ACROSS / FB_LANES][FB_LANES] FB_ALIGNED; /* rows of two vectors count once */
@@ -219,7 +220,7 @@ FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t 
         }
         for (int64_t i = 0; i < vectors; i++) {
             const int64_t row = FN(vector_of)(i, count);
-            FN(lane_totals)(total[i].sum, total[i].lost, sums[i].max, ties[i], group->rest + row);
+            FN(lane_totals)(total[i].sum, total[i].lost, sums[i].peaks.max, ties[i], group->rest + row);
             memcpy(group->ties + row, ties[i], sizeof ties[i]);
         }
     }

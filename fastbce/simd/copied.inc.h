@@ -3,9 +3,8 @@
  *
  * While exponentials keep the CPU busy, the gradient of the group before is written, and the group after is read, and its maxima
  * found: each element comes from memory once and goes there once, all the while. And a copy lies together, where classes a power
- * of two apart would compete for the same few lines of the caches. Up to twice as fast (measured), from the caches: see copied_rows
- * of _cross_entropy.pyx. Sums are taken in the order
- * of across.inc.h: the same bits. */
+ * of two apart would compete for the same few lines of the caches. Up to twice as fast (measured), from the caches: see
+ * copied_rows of _cross_entropy.pyx. Sums are taken in the order of across.inc.h: the same bits. */
 
 /* Classes of a step: two of each lane, which are added as in exp_piece. And how many classes ahead memory is asked for. */
 enum { FN(COPIED_STEP) = 2 * FB_LANES, FN(COPIED_AHEAD) = 2 * FN(COPIED_STEP) };
@@ -52,7 +51,8 @@ FB_INLINE void FN(work_beside)(FN(beside) beside, int64_t c, int writes, int rea
 FB_INLINE void FN(copied_classes)(FN(beside) beside, int64_t c, int64_t n, int are_two,
                                   FN(across_sums) * sums, int writes, int reads)
 {
-    REAL max[FB_LANES] FB_ALIGNED, two[FB_LANES] FB_ALIGNED = {0};
+    FN(peaks) peaks FB_ALIGNED;
+    REAL two[FB_LANES] FB_ALIGNED = {0};
     REAL factor[FB_LANES] FB_ALIGNED, weight[FB_LANES] FB_ALIGNED, best[FB_LANES] FB_ALIGNED;
     SIGNED_BITS ties[FB_LANES] FB_ALIGNED;
     if (writes) {
@@ -62,7 +62,7 @@ FB_INLINE void FN(copied_classes)(FN(beside) beside, int64_t c, int64_t n, int a
     if (reads)
         memcpy(best, beside.max, sizeof best);
     if (sums) {
-        memcpy(max, sums->max, sizeof max);
+        FN(copy_peaks)(&sums->peaks, &peaks);
         memcpy(ties, sums->ties, sizeof ties);
     }
     for (int64_t k = 0; k < n; k++, c++) {
@@ -70,10 +70,10 @@ FB_INLINE void FN(copied_classes)(FN(beside) beside, int64_t c, int64_t n, int a
         FN(work_beside)(beside, c, writes, reads, factor, weight, best);
         if (!sums)
             continue;
-        FN(exp_add)(e, max, e, two, ties);
+        FN(exp_add)(e, &peaks, e, two, ties);
         if (are_two) {
             FN(work_beside)(beside, c + FB_LANES, writes, reads, factor, weight, best);
-            FN(exp_add)(second, max, second, two, ties);
+            FN(exp_add)(second, &peaks, second, two, ties);
         }
         FN(exp_flush)(two, sums->lanes.sum[k], sums->lanes.lost[k]);
     }
@@ -133,7 +133,7 @@ FB_INLINE void FN(copied_exp)(const fb_rows *rows, const FN(copied) * before, FN
     memset(total, 0, (size_t)vectors * sizeof *total);
     memset(ties, 0, (size_t)vectors * sizeof *ties);
     for (int64_t i = 0; i < vectors; i++)
-        memcpy(sums[i].max, here->max + i * FB_LANES, sizeof sums[i].max);
+        FN(set_peaks)(here->max + i * FB_LANES, &sums[i].peaks);
     for (int64_t begin = 0; begin < classes; begin += FB_PIECE) {
         const int64_t end = classes - begin < FB_PIECE ? classes : begin + FB_PIECE;
         const int64_t whole = begin + ((end - begin) & -FB_LANES);
@@ -158,9 +158,9 @@ FB_INLINE void FN(copied_exp)(const fb_rows *rows, const FN(copied) * before, FN
     }
     for (int64_t i = 0; i < vectors; i++) {
         const int64_t row = FN(vector_of)(i, here->count);
-        memcpy(here->group.max + row, sums[i].max, sizeof sums[i].max);
+        memcpy(here->group.max + row, sums[i].peaks.max, sizeof sums[i].peaks.max);
         memcpy(here->group.ties + row, ties[i], sizeof ties[i]);
-        FN(lane_totals)(total[i].sum, total[i].lost, sums[i].max, ties[i], here->group.rest + row);
+        FN(lane_totals)(total[i].sum, total[i].lost, sums[i].peaks.max, ties[i], here->group.rest + row);
     }
 }
 
@@ -176,8 +176,8 @@ FB_INLINE void FN(copied_alone)(const fb_rows *rows, const FN(copied) * before, 
     }
 }
 
-/* How many rows of a run lie before the first whole cache line, where all classes begin at the same place of one. (NumPy's large arrays begin 16 bytes after a line. Else each vector would take two, a sixth more time,
- * measured.) */
+/* How many rows of a run lie before the first whole cache line, where all classes begin at the same place of one. (NumPy's
+ * large arrays begin 16 bytes after a line. Else each vector would take two, a sixth more time, measured.) */
 FB_INLINE int64_t FN(before_line)(const fb_rows *rows, const REAL *x)
 {
     const int64_t line = 64 / sizeof(REAL);

@@ -90,11 +90,13 @@ FB_INLINE void FN(tile_softmax)(FN(vector) * e, int64_t classes, const REAL *max
                                 double *rest, FN(later) later)
 {
     double sum[FB_LANES] FB_ALIGNED, lost[FB_LANES] FB_ALIGNED;
+    FN(peaks) peaks FB_ALIGNED;
+    FN(set_peaks)(max, &peaks);
     for (int i = 0; i < FB_LANES; i++) {
         sum[i] = lost[i] = 0;
         ties[i] = (SIGNED_BITS)classes;
     }
-    FN(exp_vectors)(classes * FB_LANES, e[0], max, e[0], later, sum, lost, ties);
+    FN(exp_vectors)(classes * FB_LANES, e[0], &peaks, e[0], later, sum, lost, ties);
     for (int i = 0; i < FB_LANES; i++)
         rest[i] = FN(rest_of)(sum[i], lost[i], max[i], ties[i]);
 }

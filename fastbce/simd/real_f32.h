@@ -18,6 +18,8 @@
 #define LN2_TAIL 0x1.7f7d1cp-20f
 #define EXP_CUT -110.0f    /* exp of less than this is 0: it is under half the smallest subnormal */
 #define EXP_LOW_CUT -60.0f /* there exp is over 2^-87 */
+#define COARSE_BELOW 64.0f /* from here on an ULP is one of EXP_CUT or more: see peaks of softmax.inc.h */
+#define COARSE_MAGIC 192.0f
 #define SMALLEST_NORMAL 0x1p-126f
 #define SUBNORMAL_SCALE 0x1p24f /* makes a subnormal normal */
 #define SUBNORMAL_BITS 24

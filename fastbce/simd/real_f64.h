@@ -18,6 +18,8 @@
 #define LN2_TAIL -0x1.8432a1b0e2634p-43
 #define EXP_CUT -750.0     /* exp of less than this is 0: it is under half the smallest subnormal */
 #define EXP_LOW_CUT -600.0 /* there exp is over 2^-866 */
+#define COARSE_BELOW 512.0 /* from here on an ULP is one of EXP_CUT or more: see peaks of softmax.inc.h */
+#define COARSE_MAGIC 1536.0
 #define SMALLEST_NORMAL 0x1p-1022
 #define SUBNORMAL_SCALE 0x1p54 /* makes a subnormal normal */
 #define SUBNORMAL_BITS 54

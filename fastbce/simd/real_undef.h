@@ -15,6 +15,8 @@
 #undef LN2_TAIL
 #undef EXP_CUT
 #undef EXP_LOW_CUT
+#undef COARSE_BELOW
+#undef COARSE_MAGIC
 #undef SMALLEST_NORMAL
 #undef SUBNORMAL_SCALE
 #undef SUBNORMAL_BITS

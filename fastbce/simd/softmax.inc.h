@@ -60,42 +60,77 @@ FB_INLINE REAL FN(row_max)(int64_t n, const REAL *x)
     return FN(max_of)(best);
 }
 
-/* What exp(x - max) is made of: 2^k, and what is left of x - max. */
+/* The maxima of FB_LANES rows, or that of one, FB_LANES times; each also as a sum, coarse + fine. coarse is a multiple of all
+ * ULPs that x - coarse may be rounded to, so that (x - coarse) + coarse is not rounded, and what the first rounding took is x
+ * minus that: two operations, where x - max would take five. */
 typedef struct {
-    REAL r, scale;
+    REAL max[FB_LANES], coarse[FB_LANES], fine[FB_LANES];
+} FN(peaks);
+
+FB_INLINE REAL FN(coarse)(REAL max)
+{
+    return FABS(max) < (REAL)COARSE_BELOW ? (max + COARSE_MAGIC) - COARSE_MAGIC : max;
+}
+
+FB_INLINE void FN(set_peaks)(const REAL *max, FN(peaks) * to)
+{
+    FB_ROLLED
+    for (int i = 0; i < FB_LANES; i++) {
+        to->max[i] = max[i];
+        to->coarse[i] = FN(coarse)(max[i]);
+        to->fine[i] = max[i] - to->coarse[i];
+    }
+}
+
+/* One by one: GCC 12 keeps such copies in registers. */
+FB_INLINE void FN(copy_peaks)(const FN(peaks) * from, FN(peaks) * to)
+{
+    memcpy(to->max, from->max, sizeof to->max);
+    memcpy(to->coarse, from->coarse, sizeof to->coarse);
+    memcpy(to->fine, from->fine, sizeof to->fine);
+}
+
+/* What exp(x - max) is made of: k; 2^(k + 64); and what is left of x - max. */
+typedef struct {
+    REAL r, k, scale;
 } FN(reduced);
 
-/* The first half of exp(x - max). What rounding x - max loses is carried. */
-FB_INLINE FN(reduced) FN(exp_reduce)(REAL x, REAL max)
+/* The first half of exp(x - max), max = coarse + fine. What rounding x - coarse takes is carried. */
+FB_INLINE FN(reduced) FN(exp_reduce)(REAL x, REAL coarse, REAL fine)
 {
-    const REAL difference = x - max;
-    const REAL part = difference - x;
-    const REAL lost = (x - (difference - part)) - (max + part);
-    const REAL magic = ROUND_MAGIC + EXPONENT_BIAS +
-                       64; /* the low bits of shifted are the exponent of 2^(k + 64) */
+    const REAL difference = x - coarse;
+    const REAL lost = (x - (difference + coarse)) - fine;
+    /* the low bits of shifted are the exponent of 2^(k + 64) */
+    const REAL magic = ROUND_MAGIC + EXPONENT_BIAS + 64;
     const REAL shifted = FMA(difference, (REAL)1.4426950408889634, magic);
     const REAL k = shifted - magic;
     const REAL r = FMA(k, -LN2, difference) + FMA(k, -LN2_REST, lost);
-    const REAL scale = FN(from_bits)(FN(to_bits)(shifted) << MANTISSA_BITS) * (REAL)0x1p-64;
+    const REAL scale = FN(from_bits)(FN(to_bits)(shifted) << MANTISSA_BITS);
     /* Below EXP_CUT all of the above is meaningless, and not used. NaN is not below. */
     const int below = difference < (REAL)EXP_CUT;
-    const FN(reduced) result = {below ? 0 : r, below ? 0 : scale};
+    const FN(reduced) result = {below ? 0 : r, k, below ? 0 : scale};
     return result;
 }
 
-/* The second. As exp_sum, but the sum 1 + r + r^2 q(r) is rounded in r and in what stands beside 1, then once with the scaling:
- * a fifth less work. Error of both: 1.02 ULP at -38.9378586 - -11.559866 (float), 1.06 at -4.0659144463524903 -
- * 17.064159258354735 (double). */
+/* exp(r) - 1, as r + r^2 q(r). */
+FB_INLINE REAL FN(exp_minus_1)(REAL r)
+{
+    const REAL r2 = r * r;
+    return FMA(r2, FN(exp_tail)(r, r2), r);
+}
+
+/* The second half. As exp_sum, but the sum 1 + r + r^2 q(r) is rounded in r and in what stands beside 1, then once with the
+ * scaling, and once more if the result is subnormal: less work. Error of both: 1.02 ULP at -38.9378586 - -11.559866 (float),
+ * 1.06 at -4.0659144463524903 - 17.064159258354735 (double). */
 FB_INLINE REAL FN(exp_reduced)(FN(reduced) reduced)
 {
-    const REAL r = reduced.r, r2 = r * r;
-    const REAL beside_1 = FMA(r2, FN(exp_tail)(r, r2), r);
-    return FMA(beside_1, reduced.scale, reduced.scale);
+    return FMA(FN(exp_minus_1)(reduced.r), reduced.scale, reduced.scale) * (REAL)0x1p-64;
 }
 
 FB_INLINE REAL FN(exp_difference)(REAL x, REAL max)
 {
-    return FN(exp_reduced)(FN(exp_reduce)(x, max));
+    const REAL coarse = FN(coarse)(max);
+    return FN(exp_reduced)(FN(exp_reduce)(x, coarse, max - coarse));
 }
 
 /* A sum of exponentials in progress, lane by lane. Two at most are added as they are, which costs half an ULP of the sum;
@@ -107,15 +142,16 @@ typedef struct {
 } FN(exp_lanes);
 
 typedef struct {
-    REAL r[FB_LANES], scale[FB_LANES];
+    REAL r[FB_LANES], k[FB_LANES], scale[FB_LANES];
 } FN(reduced_lanes);
 
-FB_INLINE void FN(exp_begin)(const REAL *x, const REAL *max, FN(reduced_lanes) * to)
+FB_INLINE void FN(exp_begin)(const REAL *x, const FN(peaks) * peaks, FN(reduced_lanes) * to)
 {
     FB_ROLLED
     for (int i = 0; i < FB_LANES; i++) {
-        const FN(reduced) reduced = FN(exp_reduce)(x[i], max[i]);
+        const FN(reduced) reduced = FN(exp_reduce)(x[i], peaks->coarse[i], peaks->fine[i]);
         to->r[i] = reduced.r;
+        to->k[i] = reduced.k; /* of these two, one is used */
         to->scale[i] = reduced.scale;
     }
 }
@@ -125,20 +161,18 @@ FB_INLINE void FN(exp_begin)(const REAL *x, const REAL *max, FN(reduced_lanes) *
 FB_INLINE void FN(exp_end)(const REAL *x, const REAL *max, const FN(reduced_lanes) * from, REAL *e, REAL *two,
                            SIGNED_BITS *ties)
 {
-#ifdef FB_ADD_OTHERS
-    REAL value[FB_LANES] FB_ALIGNED;
+#ifdef FB_END_EXP
+    REAL minus_1[FB_LANES] FB_ALIGNED;
     FB_ROLLED
-    for (int i = 0; i < FB_LANES; i++) {
-        const FN(reduced) reduced = {from->r[i], from->scale[i]};
-        value[i] = FN(exp_reduced)(reduced);
-    }
-    FB_CAT(fb_add_others_, FB_DTYPE)(x, max, value, e, two, ties);
+    for (int i = 0; i < FB_LANES; i++)
+        minus_1[i] = FN(exp_minus_1)(from->r[i]);
+    FB_CAT(fb_end_exp_, FB_DTYPE)(x, max, minus_1, from->k, e, two, ties);
 #else
     FB_INDEPENDENT
     FB_ROLLED
     for (int i = 0; i < FB_LANES; i++) {
         const int other = x[i] != max[i];
-        const FN(reduced) reduced = {from->r[i], from->scale[i]};
+        const FN(reduced) reduced = {from->r[i], from->k[i], from->scale[i]};
         const REAL value = FN(exp_reduced)(reduced);
         ties[i] -= other;
         two[i] += other ? value : 0;
@@ -147,11 +181,11 @@ FB_INLINE void FN(exp_end)(const REAL *x, const REAL *max, const FN(reduced_lane
 #endif
 }
 
-FB_INLINE void FN(exp_add)(const REAL *x, const REAL *max, REAL *e, REAL *two, SIGNED_BITS *ties)
+FB_INLINE void FN(exp_add)(const REAL *x, const FN(peaks) * peaks, REAL *e, REAL *two, SIGNED_BITS *ties)
 {
     FN(reduced_lanes) lanes FB_ALIGNED;
-    FN(exp_begin)(x, max, &lanes);
-    FN(exp_end)(x, max, &lanes, e, two, ties);
+    FN(exp_begin)(x, peaks, &lanes);
+    FN(exp_end)(x, peaks->max, &lanes, e, two, ties);
 }
 
 FB_INLINE void FN(exp_flush)(REAL *two, double *sum, double *lost)
@@ -207,47 +241,47 @@ FB_INLINE void FN(look_ahead)(FN(later) later, int64_t i)
 
 /* exp_add of vectors that follow each other, n elements, with their sum. Between the two halves of an exponential begins the
  * next one: half as long chains of dependent operations keep more of them under way (AVX2: a tenth faster, measured). */
-FB_INLINE void FN(exp_vectors)(int64_t n, const REAL *x, const REAL *max, REAL *e, FN(later) later,
+FB_INLINE void FN(exp_vectors)(int64_t n, const REAL *x, const FN(peaks) * peaks, REAL *e, FN(later) later,
                                double *sum, double *lost, SIGNED_BITS *ties)
 {
     FN(reduced_lanes) even FB_ALIGNED, odd FB_ALIGNED;
     REAL two[FB_LANES] FB_ALIGNED = {0};
     int64_t i = 0;
     if (n > 0)
-        FN(exp_begin)(x, max, &even);
+        FN(exp_begin)(x, peaks, &even);
     for (; i + 2 * FB_LANES < n; i += 2 * FB_LANES) {
         const int64_t next = i + FB_LANES;
         FN(look_ahead)(later, i);
-        FN(exp_begin)(x + next, max, &odd);
-        FN(exp_end)(x + i, max, &even, e + i, two, ties);
+        FN(exp_begin)(x + next, peaks, &odd);
+        FN(exp_end)(x + i, peaks->max, &even, e + i, two, ties);
         FN(look_ahead)(later, next);
-        FN(exp_begin)(x + next + FB_LANES, max, &even);
-        FN(exp_end)(x + next, max, &odd, e + next, two, ties);
+        FN(exp_begin)(x + next + FB_LANES, peaks, &even);
+        FN(exp_end)(x + next, peaks->max, &odd, e + next, two, ties);
         FN(exp_flush)(two, sum, lost);
     }
     if (i < n) {
         const int64_t next = i + FB_LANES;
         FN(look_ahead)(later, i);
-        FN(exp_end)(x + i, max, &even, e + i, two, ties);
+        FN(exp_end)(x + i, peaks->max, &even, e + i, two, ties);
         if (next < n) {
             FN(look_ahead)(later, next);
-            FN(exp_add)(x + next, max, e + next, two, ties);
+            FN(exp_add)(x + next, peaks, e + next, two, ties);
         }
         FN(exp_flush)(two, sum, lost);
     }
 }
 
 /* exp_add of the vector at i, and what it and its targets come to. */
-FB_INLINE void FN(soft_add)(int64_t i, const REAL *x, const REAL *t, const REAL *max, REAL *e,
+FB_INLINE void FN(soft_add)(int64_t i, const REAL *x, const REAL *t, const FN(peaks) * peaks, REAL *e,
                             FN(later) later, REAL *two, SIGNED_BITS *ties, FN(few_targets) few)
 {
     FN(look_ahead)(later, i);
-    FN(target_add)(t + i, x + i, max, FN(SOFT), few);
-    FN(exp_add)(x + i, max, e + i, two, ties);
+    FN(target_add)(t + i, x + i, peaks->max, FN(SOFT), few);
+    FN(exp_add)(x + i, peaks, e + i, two, ties);
 }
 
 /* exp_vectors with sums of targets; not in halves, which would need more registers than there are (a tenth slower, measured). */
-FB_INLINE void FN(soft_vectors)(int64_t n, const REAL *x, const REAL *t, const REAL *max, REAL *e,
+FB_INLINE void FN(soft_vectors)(int64_t n, const REAL *x, const REAL *t, const FN(peaks) * peaks, REAL *e,
                                 FN(later) later, double *sum, double *lost, SIGNED_BITS *ties,
                                 FN(target_lanes) * sums)
 {
@@ -257,12 +291,12 @@ FB_INLINE void FN(soft_vectors)(int64_t n, const REAL *x, const REAL *t, const R
     for (int64_t i = 0; i < n; i = stop) {
         stop = n - i < FB_EIGHT * FB_LANES ? n : i + FB_EIGHT * FB_LANES;
         for (; i + FB_LANES < stop; i += 2 * FB_LANES) {
-            FN(soft_add)(i, x, t, max, e, later, two, ties, few);
-            FN(soft_add)(i + FB_LANES, x, t, max, e, later, two, ties, few);
+            FN(soft_add)(i, x, t, peaks, e, later, two, ties, few);
+            FN(soft_add)(i + FB_LANES, x, t, peaks, e, later, two, ties, few);
             FN(exp_flush)(two, sum, lost);
         }
         if (i < stop) {
-            FN(soft_add)(i, x, t, max, e, later, two, ties, few);
+            FN(soft_add)(i, x, t, peaks, e, later, two, ties, few);
             FN(exp_flush)(two, sum, lost);
         }
         FN(target_flush)(few, FN(SOFT), sums);
@@ -277,18 +311,20 @@ FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, const REAL *t, REAL max_,
     const int64_t whole = n & -FB_LANES;
     double sum[FB_LANES] FB_ALIGNED, lost[FB_LANES] FB_ALIGNED;
     SIGNED_BITS ties[FB_LANES] FB_ALIGNED;
+    FN(peaks) peaks FB_ALIGNED;
     REAL max[FB_LANES] FB_ALIGNED, two[FB_LANES] FB_ALIGNED = {0}, last[FB_LANES] FB_ALIGNED;
 
     for (int i = 0; i < FB_LANES; i++) {
         max[i] = max_;
         ties[i] = (SIGNED_BITS)((n + FB_LANES - 1) / FB_LANES);
     }
+    FN(set_peaks)(max, &peaks);
     memset(sum, 0, sizeof sum);
     memset(lost, 0, sizeof lost);
     if (sums)
-        FN(soft_vectors)(whole, x, t, max, e, later, sum, lost, ties, sums);
+        FN(soft_vectors)(whole, x, t, &peaks, e, later, sum, lost, ties, sums);
     else
-        FN(exp_vectors)(whole, x, max, e, later, sum, lost, ties);
+        FN(exp_vectors)(whole, x, &peaks, e, later, sum, lost, ties);
     if (whole < n) { /* one more vector, filled up with what adds nothing */
         if (sums) {
             REAL last_t[FB_LANES] FB_ALIGNED;
@@ -303,7 +339,7 @@ FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, const REAL *t, REAL max_,
             FN(max_add)(last, later.best);
         }
         FN(read_tail)(n - whole, x + whole, (REAL)-INFINITY, last);
-        FN(exp_add)(last, max, last, two, ties);
+        FN(exp_add)(last, &peaks, last, two, ties);
         FN(exp_flush)(two, sum, lost);
         FN(write_tail)(n - whole, last, e + whole);
     }

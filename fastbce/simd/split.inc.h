@@ -104,14 +104,15 @@ static void FN(split_exp)(const fb_rows *rows, int64_t piece, int64_t part, void
     const FN(split) split = FN(split_of)(rows);
     FN(across_sums) *sums = (FN(across_sums) *)(split.sums + (size_t)piece * split.sums_size) +
                             start / FB_LANES;
-    REAL max[1];
+    REAL max[FB_LANES] FB_ALIGNED;
     if (rows->apart.x) {
         FN(across_place) place = {.x = (const REAL *)rows->x + start, .x_apart = rows->apart.x};
         place.e = FN(across_exp)(rows, start, scratch, &place.e_apart);
         place.x_ahead = FB_FOUR * FB_LANES * place.x_apart;
         place.e_ahead = FB_FOUR * FB_LANES * place.e_apart;
         for (int64_t i = 0; i < FN(vectors_of)(count); i++) {
-            FN(split_row_max)(rows, start + FN(vector_of)(i, count), FB_LANES, sums[i].max);
+            FN(split_row_max)(rows, start + FN(vector_of)(i, count), FB_LANES, max);
+            FN(set_peaks)(max, &sums[i].peaks);
             FN(begin_sums)(&sums[i], end - first, FB_LANES);
         }
         FN(split_across)(place, first, end, count, sums);
