@@ -55,8 +55,7 @@ cdef extern from "simd/kernels.h" nogil:
         int64_t proba
     ctypedef struct fb_rows:
         fb_apart apart
-        int64_t group, run
-        fb_apart beyond
+        int64_t group, run, x_beyond, grad_beyond
         int64_t second_level
         int64_t rows
         int64_t classes
@@ -130,7 +129,7 @@ cdef struct Operand:
 
 
 cdef const fb_isa *isa
-cdef int64_t second_level, third_level  # bytes of a core's caches, 0 if that is not known
+cdef int64_t second_level, third_level  # bytes of the caches, 0 if that is not known
 
 cdef int dtype_code(cnp.ndarray array) noexcept
 cdef const fb_kernels *kernels_for(int dtype) noexcept

@@ -365,20 +365,21 @@ cdef inline Py_ssize_t by_the_vector(const Call *call, Py_ssize_t n) noexcept no
 
 
 cdef Py_ssize_t whole_runs(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_rows *piece) noexcept nogil:
-    # How many of the rows from start on are whole runs of neighbours, if runs lie evenly; and how far apart.
+    # How many of the rows from start on are whole runs of neighbours, if runs lie evenly, and how far apart. If not, 0.
     cdef Py_ssize_t run = call.x.shape[call.x.ndim - 2]
     if (call.x.ndim != 3 or call.grad.ndim != 3 or call.grad.shape[1] != run or start % run != 0 or n < run
             or call.x.strides[0] % call.size != 0 or call.grad.strides[0] % call.size != 0):
         return 0
     piece.run = run
-    piece.beyond.x = call.x.strides[0] // call.size
-    piece.beyond.grad = call.grad.strides[0] // call.size
+    piece.x_beyond = call.x.strides[0] // call.size
+    piece.grad_beyond = call.grad.strides[0] // call.size
     return n // run * run
 
 
 cdef Py_ssize_t run_across(const Call *call, fb_rows *rows, Py_ssize_t start, Py_ssize_t n,
                            char *memory) noexcept nogil:
-    # The same where neighbouring rows lie next to each other: used as they lie, but for what is no whole vector.
+    # The same where neighbouring rows lie next to each other: used as they lie, or copied where call.group says so, but
+    # for what is no whole vector.
     cdef Py_ssize_t wrong = -1, found, run
     cdef fb_rows piece
     while n > 0:
@@ -507,7 +508,7 @@ cdef Py_ssize_t copied_rows(const Call *call) noexcept nogil:
             or call.rows < COPIED_FROM or bytes > min(third_level // 8 if third_level > 0 else 1 << 22, COPIED_UP_TO)
             or call.grad.data == NULL or call.hess.data != NULL or call.proba.data != NULL):
         return 0
-    if most == 2 * FB_LANES and most < run <= 3 * FB_LANES:
+    if call.size == sizeof(float) and most < run <= 3 * FB_LANES:
         most = 3 * FB_LANES  # groups that are all of one size
     room = (second_level if second_level > 0 else 1 << 18) // (8 * call.classes * call.size)
     return min(room & -FB_LANES, most)

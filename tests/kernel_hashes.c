@@ -16,7 +16,7 @@
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 #define ALIGNED __attribute__((aligned(64)))
 
-enum { BLOCKS = 400, MOST = 1 << 16 };
+enum { BLOCKS = 400, MOST = 1 << 16, ROOM = 5 * MOST };
 
 /* What is being run. */
 static const fb_kernels *kernels;
@@ -161,8 +161,8 @@ static double fraction(int64_t kind)
 
 /* --- arrays ------------------------------------------------------------------------------------------------ */
 
-/* Room for one element more than the most: an array may begin beside its alignment. */
-typedef char memory[(MOST + 1) * sizeof(double)];
+/* Room for one element more: an array may begin beside its alignment. */
+typedef char memory[(ROOM + 1) * sizeof(double)];
 static memory x_memory ALIGNED, y_memory ALIGNED, weight_memory ALIGNED, pos_weight_memory ALIGNED;
 static memory loss_memory ALIGNED, grad_memory ALIGNED, hess_memory ALIGNED, proba_memory ALIGNED;
 
@@ -405,46 +405,58 @@ static void run_rows(const char *name, int options, const int64_t *classes, int 
     end(name, how_many);
 }
 
-/* Rows whose classes lie apart: runs of neighbours, used as they lie, one by one, or copied, in groups, which changes no bit. */
+/* Rows whose classes lie apart: runs of neighbours, used as they lie, one by one, or copied, in groups, which changes no bit.
+ * Every other time logits begin beside a cache line, and copied ones are overwritten. */
 static void run_across(const char *name, int64_t group, const int64_t *classes, int class_counts,
-                       const char *how_many)
+                       int64_t runs, int64_t run, const char *more)
 {
-    enum { RUN = 45, RUNS = 2, ROWS = RUN * RUNS };
-    static int64_t labels[ROWS];
-    static memory scratch ALIGNED;
+    static int64_t labels[MOST];
+    static memory scratch ALIGNED, class_weight ALIGNED;
+    const int64_t rows = runs * run;
     begin();
-    for (int k = 0; k < class_counts; k++) {
-        const int64_t n = classes[k];
-        for (int64_t row = 0; row < ROWS; row++) {
-            void *x = at(x_memory, row / RUN * n * RUN + row % RUN);
+    for (int k = 0; k < 2 * class_counts; k++) {
+        const int64_t n = classes[k / 2];
+        void *logits = at(x_memory, k % 2), *grad = k % 2 && group ? logits : grad_memory;
+        int64_t wrong = -1;
+        for (int64_t row = 0; row < rows; row++) {
+            void *x = at(logits, row / run * n * run + row % run);
             fill_row(row, n, scratch);
             for (int64_t c = 0; c < n; c++)
-                memcpy(at(x, c * RUN), at(scratch, c), is_double ? sizeof(double) : sizeof(float));
+                memcpy(at(x, c * run), at(scratch, c), is_double ? sizeof(double) : sizeof(float));
             labels[row] = row % 31 == 30 ? (row % 2 ? -1 : n) : below(n);
             put(weight_memory, row, weight_of(row));
         }
-        for (int64_t first = 0; first < ROWS; first += group ? ROWS : RUN) {
+        for (int64_t c = 0; c < n; c++)
+            put(class_weight, c, c % 5 == 4 ? 0 : unit() * 2);
+        memset(loss_memory, -1, sizeof loss_memory); /* what another call has left there does not count */
+        memset(grad_memory, -1, sizeof grad_memory);
+        for (int64_t first = 0; first < rows; first += group ? rows : run) {
             const fb_rows all = {
-                .rows = group ? ROWS : RUN,
+                .rows = group ? rows : run,
                 .classes = n,
-                .x = at(x_memory, first * n),
+                .x = at(logits, first * n),
                 .labels = labels + first,
+                .class_weight = k % 4 < 2 ? NULL : class_weight,
                 .weight = at(weight_memory, first),
                 .scale = 1.0 / 3,
                 .loss = at(loss_memory, first),
-                .grad = at(grad_memory, first * n),
+                .grad = at(grad, first * n),
                 .scratch = scratch,
-                .apart = {.x = RUN, .grad = RUN},
+                .apart = {.x = run, .grad = run},
                 .group = group,
-                .run = RUN,
-                .beyond = {.x = n * RUN, .grad = n * RUN},
+                .run = run,
+                .x_beyond = n * run,
+                .grad_beyond = n * run,
             };
-            kernels->cross_entropy(&all);
+            const int64_t found = kernels->cross_entropy(&all);
+            if (wrong < 0 && found >= 0)
+                wrong = first + found;
         }
-        hash_reals(ROWS, loss_memory);
-        hash_reals(ROWS * n, grad_memory);
+        hash_bits((uint64_t)wrong);
+        hash_reals(rows, loss_memory);
+        hash_reals(rows * n, grad);
     }
-    end(name, how_many);
+    end(name, more);
 }
 
 static void cross_entropy(void)
@@ -470,12 +482,16 @@ static void cross_entropy(void)
         run_rows(calls[i].name, calls[i].options, few, COUNT(few), "_few");
         run_rows(calls[i].name, calls[i].options, many, COUNT(many), "_many");
     }
-    static const int64_t some[] = {FB_FEW_CLASSES + 1, 333};
-    run_across("cross_entropy_across", 0, few, COUNT(few), "_few");
-    run_across("cross_entropy_across", 0, some, COUNT(some), "_many");
-    run_across("cross_entropy_copied", 16, some, COUNT(some), "_16");
-    run_across("cross_entropy_copied", 32, some, COUNT(some), "_32");
-    run_across("cross_entropy_copied", 48, some, COUNT(some), "_48");
+    static const int64_t some[] = {FB_FEW_CLASSES + 1, 333}, pieces[] = {FB_PIECE + FB_LANES + 1};
+    run_across("cross_entropy_across", 0, few, COUNT(few), 2, 45, "_few");
+    run_across("cross_entropy_across", 0, some, COUNT(some), 2, 45, "_many");
+    run_across("cross_entropy_copied", 16, some, COUNT(some), 2, 45, "_16");
+    run_across("cross_entropy_copied", 32, some, COUNT(some), 2, 45, "_32");
+    run_across("cross_entropy_copied", 48, some, COUNT(some), 2, 45, "_48");
+    run_across("cross_entropy_across", 0, some, COUNT(some), 1, 304, "_long");
+    run_across("cross_entropy_copied", 32, some, COUNT(some), 1, 304, "_long");
+    run_across("cross_entropy_across", 0, pieces, COUNT(pieces), 2, 17, "_pieces");
+    run_across("cross_entropy_copied", 16, pieces, COUNT(pieces), 2, 17, "_pieces");
 }
 
 /* --- sums -------------------------------------------------------------------------------------------------- */

@@ -66,6 +66,11 @@ def test_loss_and_gradient(logits, weighted):
     assert same(across, value)
     assert same(out.T, grad)
     assert same(fb.cross_entropy(x, y, axis=0, sample_weight=weights), value)
+    overwritten, proba = x.copy(), np.empty_like(x)  # with probabilities, rows are not copied
+    fb.cross_entropy_value_and_grad(
+        overwritten, y, axis=0, sample_weight=weights, out=overwritten, proba_out=proba
+    )
+    assert same(overwritten.T, grad)
     assert fb.cross_entropy_value_and_grad(x, y, axis=0, sample_weight=weights, out=x)[1] is x
     assert same(x.T, grad)
 
@@ -102,8 +107,9 @@ def test_class_axis_in_the_middle(shape, in_place):
     assert same(np.moveaxis(out, 1, -1), grad)
 
 
-# Rows in copies: of runs that are one group, or whose last rows fill no vector; that threads divide, whose
-# first rows lie before a cache line; of which there are more than a thread takes at once.
+# Rows in copies, where the caches have room for these (kernel_hashes.c copies on every machine): of runs that
+# are one group, or whose last rows fill no vector; that threads divide, whose first rows lie before a cache
+# line; of which there are more than a thread takes at once.
 COPIED = [(3, 145, 45), (5, 300, 70), (9, 160, 17), (3, 150, 1024), (1, 333, 530), (40, 145, 40)]
 
 
@@ -123,19 +129,12 @@ def test_copies(shape, dtype, threads):
         np.moveaxis(x, 1, -1).copy(), y, loss_out=losses[0], num_threads=threads, **options
     )
     for out in np.full_like(x, 7), x:
+        losses[1] = 7
         _, found = fb.cross_entropy_value_and_grad(
             x, y, axis=1, out=out, loss_out=losses[1], num_threads=threads, **options
         )
         assert same(np.moveaxis(found, 1, -1), expected)
         assert same(losses[0], losses[1])
-
-
-@pytest.mark.parametrize("row", [0, 31, 600, 1535])
-def test_copies_name_a_wrong_label(row):
-    x, y = np.zeros((3, 150, 512), np.float32), np.zeros((3, 512), int)
-    y.flat[[row, -1]] = 150
-    with pytest.raises(IndexError, match=rf"position \({row // 512}, {row % 512}\)"):
-        fb.cross_entropy_value_and_grad(x, y, axis=1)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -96,6 +96,18 @@ def check(hashes):
     assert not wrong, "\n".join([f"{len(wrong)} hashes differ", *sorted(wrong), UPDATE])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_copies_change_no_bit(dtype):
+    kernels = {
+        name: value for name, value in expected().items() if name.startswith(f"{dtype} cross_entropy_copied_")
+    }
+    across = {"long": "long", "pieces": "pieces"}  # 16, 32 and 48 are groups of the same rows
+    assert len(kernels) == 5
+    for name, value in kernels.items():
+        of = across.get(name.rsplit("_", 1)[1], "many")
+        assert value == expected()[f"{dtype} cross_entropy_across_{of}"], name
+
+
 def needs(*programs, packages=""):
     missing = [program for program in programs if not shutil.which(program)]
     hint = f" (Debian: apt-get install {packages})" if packages else ""

@@ -176,12 +176,15 @@ FB_INLINE void FN(copied_alone)(const fb_rows *rows, const FN(copied) * before, 
     }
 }
 
+/* Runs of so many rows are worth a first group that is smaller. */
+enum { FN(COPIED_LONG) = 16 * FB_LANES };
+
 /* How many rows of a run lie before the first whole cache line, where all classes begin at the same place of one. (NumPy's
  * large arrays begin 16 bytes after a line. Else each vector would take two, a sixth more time, measured.) */
 FB_INLINE int64_t FN(before_line)(const fb_rows *rows, const REAL *x)
 {
     const int64_t line = 64 / sizeof(REAL);
-    if (rows->run < 16 * FB_LANES || rows->apart.x % line != 0)
+    if (rows->run < FN(COPIED_LONG) || rows->apart.x % line != 0)
         return 0;
     return (int64_t)((-(uintptr_t)x & 63) / sizeof(REAL));
 }
@@ -192,7 +195,7 @@ FB_INLINE int64_t FN(before_line)(const fb_rows *rows, const REAL *x)
 FB_INLINE void FN(begin_copied)(const fb_rows *rows, int64_t start, FN(copied) * to)
 {
     const int64_t run = start / rows->run, at = start % rows->run, left = rows->run - at;
-    const REAL *x = (const REAL *)rows->x + run * rows->beyond.x;
+    const REAL *x = (const REAL *)rows->x + run * rows->x_beyond;
     const int64_t before = at == 0 ? FN(before_line)(rows, x) : 0;
     const int64_t most = before > 0 ? before + rows->group - FB_LANES : rows->group;
     const int64_t new = left < most ? left : most, again = new < FB_LANES && at > 0 ? FB_LANES - new : 0;
@@ -204,7 +207,7 @@ FB_INLINE void FN(begin_copied)(const fb_rows *rows, int64_t start, FN(copied) *
     to->count = new < FB_LANES ? FB_LANES : new;
     to->vectors = FN(vectors_of)(to->count);
     to->x = x + at - again;
-    to->grad = (REAL *)rows->grad + run * rows->beyond.grad + at - again;
+    to->grad = (REAL *)rows->grad + run * rows->grad_beyond + at - again;
     for (int64_t i = 0; i < to->vectors * FB_LANES; i++)
         to->max[i] = (REAL)-INFINITY;
 }
@@ -231,6 +234,7 @@ static int64_t FN(labels_copied)(const fb_rows *rows)
     while (here->count > 0) {
         const int64_t count = here->count, padded = (count + FB_LANES - 1) & -FB_LANES;
         FN(group) *group = &here->group;
+        /* Labels read their logits before anything is written: the gradient of the group before may take the place of some. */
         FN(fill_up)(group, count, padded);
         const int64_t found = FN(read_labels)(group, rows, here->x, here->start, count, FN(LABELS));
         bad = bad < 0 ? found : bad;
@@ -244,10 +248,10 @@ static int64_t FN(labels_copied)(const fb_rows *rows)
             FN(keep_nan)(group, count);
         FN(finish)(group, padded, FN(LABELS), rows, loss);
         memcpy((REAL *)rows->loss + here->start, loss, (size_t)count * sizeof(REAL));
-        FN(copied) *free = before;
+        FN(copied) *spare = before;
         before = here;
         here = after;
-        after = free;
+        after = spare;
     }
     here->copy = before->copy;
     FN(copied_alone)(rows, before, here, 0);

@@ -8,7 +8,7 @@
  * last. The first is always generic. */
 const fb_isa *fb_isa_supported(int i);
 
-/* How many bytes a core's cache of the second or the third level holds; 0 where the system does not say. */
+/* How many bytes the cache of level 2, a core's own, or of level 3, which cores share, holds; 0 where the system does not say. */
 int64_t fb_cache_size(int level);
 
 #endif

@@ -100,15 +100,16 @@ typedef struct {
     void *grad;     /* as x, or NULL; may be x */
     void *hess;     /* as x, or NULL; not without grad; may be x */
     void *proba;    /* as x, or NULL */
-    void *scratch;  /* classes elements, read where grad and proba are NULL */
+    void *scratch;  /* classes elements, read where grad and proba are NULL; see group, too */
     fb_later later; /* what the next logits are converted from, to be asked for; or begin is NULL */
     /* Or, where apart.x is not 0: FB_LANES rows or more that are neighbours, a multiple of it if logits are overwritten, and
      * classes that lie apart; of labels that are not smoothed. */
     fb_apart apart;
-    /* Of these, how many are copied at once, with a gradient and no more; scratch has room for two times as many. 0: none are.
-     * If so, rows are whole runs of neighbours, each `run` long, FB_LANES or more, and `beyond` each other. */
-    int64_t group, run;
-    fb_apart beyond;
+    /* Of these, how many are copied at once, a multiple of FB_LANES and FB_ACROSS at most; 0: none are. If so, classes are more
+     * than FB_FEW_CLASSES, nothing but loss and gradient is wanted, scratch has room for twice as many rows, and rows, any
+     * number of them, are whole runs of neighbours: each `run` long, FB_LANES or more, and one begins so many elements after
+     * the one before. */
+    int64_t group, run, x_beyond, grad_beyond;
     int64_t second_level; /* how many bytes a core's second-level cache holds, 0 if that is not known */
     /* Of the steps in split.inc.h: how many slices the classes are divided into, and parts the rows; what the steps have to know
      * of each other, split_size bytes at a cache line. */

@@ -16,10 +16,10 @@
 #define LN2_REST 0x1.abc9e3b39803fp-56
 #define LN2_HEAD 0x1.62e42fefa4p-1 /* 41 bits: k LN2_HEAD is exact; ln 2 = LN2_HEAD + LN2_TAIL */
 #define LN2_TAIL -0x1.8432a1b0e2634p-43
-#define EXP_CUT -750.0     /* exp of less than this is 0: it is under half the smallest subnormal */
-#define EXP_LOW_CUT -600.0 /* there exp is over 2^-866 */
-#define COARSE_BELOW 512.0 /* from here on an ULP is one of EXP_CUT or more: see peaks of softmax.inc.h */
-#define COARSE_MAGIC 1536.0
+#define EXP_CUT -750.0      /* exp of less than this is 0: it is under half the smallest subnormal */
+#define EXP_LOW_CUT -600.0  /* there exp is over 2^-866 */
+#define COARSE_BELOW 512.0  /* from here on an ULP is one of EXP_CUT or more: see peaks of softmax.inc.h */
+#define COARSE_MAGIC 1536.0 /* max + COARSE_MAGIC has an ULP of 2^-42, a multiple of that one */
 #define SMALLEST_NORMAL 0x1p-1022
 #define SUBNORMAL_SCALE 0x1p54 /* makes a subnormal normal */
 #define SUBNORMAL_BITS 54

@@ -60,9 +60,10 @@ FB_INLINE REAL FN(row_max)(int64_t n, const REAL *x)
     return FN(max_of)(best);
 }
 
-/* The maxima of FB_LANES rows, or that of one, FB_LANES times; each also as a sum, coarse + fine. coarse is a multiple of all
- * ULPs that x - coarse may be rounded to, so that (x - coarse) + coarse is not rounded, and what the first rounding took is x
- * minus that: two operations, where x - max would take five. */
+/* The maxima of FB_LANES rows, or that of one, FB_LANES times; each also as a sum, coarse + fine. Where x - coarse is not below
+ * EXP_CUT, coarse is a multiple of any ULP that it may be rounded to. So (x - coarse) + coarse is not rounded, and what
+ * rounding took is x minus that, minus fine: three operations, where that of x - max would take five. (Of an infinite maximum
+ * fine is NaN, which nothing uses.) */
 typedef struct {
     REAL max[FB_LANES], coarse[FB_LANES], fine[FB_LANES];
 } FN(peaks);
@@ -82,7 +83,7 @@ FB_INLINE void FN(set_peaks)(const REAL *max, FN(peaks) * to)
     }
 }
 
-/* One by one: GCC 12 keeps such copies in registers. */
+/* One by one: such copies GCC 12 keeps in registers. */
 FB_INLINE void FN(copy_peaks)(const FN(peaks) * from, FN(peaks) * to)
 {
     memcpy(to->max, from->max, sizeof to->max);
@@ -106,7 +107,7 @@ FB_INLINE FN(reduced) FN(exp_reduce)(REAL x, REAL coarse, REAL fine)
     const REAL k = shifted - magic;
     const REAL r = FMA(k, -LN2, difference) + FMA(k, -LN2_REST, lost);
     const REAL scale = FN(from_bits)(FN(to_bits)(shifted) << MANTISSA_BITS);
-    /* Below EXP_CUT all of the above is meaningless, and not used. NaN is not below. */
+    /* Below EXP_CUT r and scale are meaningless; k is not, and 2^k is less than half the smallest number. NaN is not below. */
     const int below = difference < (REAL)EXP_CUT;
     const FN(reduced) result = {below ? 0 : r, k, below ? 0 : scale};
     return result;
