@@ -27,8 +27,8 @@ FB_INLINE void fb_to_halves(const float *from, char *to)
     _mm256_storeu_si256((__m256i *)to, _mm512_cvtps_ph(plain, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-/* exp_end, from e^r - 1 and k, of FB_LANES elements. Two instructions less than GCC 12 makes of 2^k, whose bits take a shift and
- * a product otherwise, and of -1 at the maximum. */
+/* exp_end, from e^r - 1 and k, of FB_LANES elements. Masks make -1 at the maximum, and leave it there, at no cost; for that, and
+ * for 2^k, GCC 12 needs two instructions more. */
 FB_INLINE void fb_end_exp_f32(const float *x, const float *max, const float *minus_1, const float *k,
                               float *e, float *two, int32_t *ties)
 {
