@@ -46,16 +46,19 @@ FB_INLINE REAL FN(bce_logits_hess)(REAL u, REAL a_plus_b)
 }
 
 /* z = p or 1 - p, taken apart: z = 2^k (1 - lack), exactly, also of the 1 - p that was rounded. (There p < 1/2, and k is 0 or
- * -1.) power is 2^-k, inverse 1 / (1 - lack), for the caller to fill in: m is 1 - lack, rounded. */
+ * -1.) minus_k is -k K_UNIT, power 2^-k, m is 1 - lack, rounded. For the caller to fill in: inverse, 1 / (1 - lack), and begun,
+ * what begin_surprise gives. */
 typedef struct {
-    REAL k, lack, power, inverse, m;
+    REAL minus_k, lack, power, inverse, m;
+    FN(pair) begun;
 } FN(likelihood);
 
 FB_INLINE FN(likelihood) FN(likelihood_of)(REAL p, int positive, int ordinary)
 {
     const FN(scaled) z = FN(scale)(positive ? p : 1 - p, ordinary);
     const REAL power = FN(power)(z);
-    const FN(likelihood) result = {z.k, positive ? 1 - z.m : FMA(p, power, 1 - power), power, 0, z.m};
+    const FN(likelihood)
+        result = {z.minus_k, positive ? 1 - z.m : FMA(p, power, 1 - power), power, 0, z.m, {0, 0}};
     return result;
 }
 
@@ -68,7 +71,7 @@ FB_INLINE FN(likelihood) FN(likelihood_of_hard)(REAL p, REAL y, int ordinary)
     const REAL a = 1 - y, signed_p = FN(from_bits)(FN(to_bits)(p) ^ sign);      /* p or, for 1, -p */
     const FN(scaled) z = FN(scale)(a - signed_p, 1);
     const REAL power = FN(power)(z);
-    const FN(likelihood) result = {z.k, FMA(signed_p, power, FMA(-a, power, 1)), power, 0, z.m};
+    const FN(likelihood) result = {z.minus_k, FMA(signed_p, power, FMA(-a, power, 1)), power, 0, z.m, {0, 0}};
     return result;
 }
 
@@ -81,10 +84,22 @@ FB_INLINE REAL FN(over_likelihood)(REAL number, FN(likelihood) z)
     return FMA(remainder, z.inverse, rounded) * z.power;
 }
 
-/* -log z. (To add -0 is nothing, also to a compiler that keeps the signs of zeros.) */
-FB_INLINE FN(pair) FN(surprise)(FN(likelihood) z)
+/* number / q, with inverse near 1 / q, where one step corrects what rounding took. */
+FB_INLINE REAL FN(corrected_quotient)(REAL number, REAL q, REAL inverse)
 {
-    return FN(log_scaled)(-z.k, z.lack, z.inverse, (REAL)-0.0, 1);
+    const REAL rounded = number * inverse;
+    return FMA(FMA(-rounded, q, number), inverse, rounded);
+}
+
+/* -log z, in two steps. (To add -0 is nothing, also to a compiler that keeps the signs of zeros.) */
+FB_INLINE FN(pair) FN(begin_surprise)(FN(likelihood) z)
+{
+    return FN(begin_log)(z.minus_k, z.lack, (REAL)-0.0);
+}
+
+FB_INLINE FN(pair) FN(end_surprise)(FN(likelihood) z)
+{
+    return FN(end_log)(z.begun, z.lack, z.inverse, 1);
 }
 
 /* The gradient of torch where its limit holds, where p (1 - p) < 1e-12. */
@@ -108,7 +123,7 @@ typedef struct {
 /* A hard target: loss = -c max(log z, -100) and d/dp = -+c / max(z, 1e-12 / (1 - z)), with c the weight of its class. */
 FB_INLINE FN(loss_grad) FN(bce_probs_hard)(REAL p, int positive, REAL c, FN(likelihood) z, int probs)
 {
-    const FN(pair) minus_log = FN(surprise)(z);
+    const FN(pair) minus_log = FN(end_surprise)(z);
     const int ends_low = probs == FB_ANY_P && FN(to_bits)(p) <= LOG_LIMIT_BITS;
     const int ends_high = probs != FB_BELOW_1 && p == 1;
     const int ends = positive ? ends_low : ends_high;
@@ -129,19 +144,19 @@ FB_INLINE FN(loss_grad) FN(bce_probs_hard)(REAL p, int positive, REAL c, FN(like
     return result;
 }
 
-/* loss = -(a max(log1p(-p), -100) + b max(log p, -100)); limits: 1 for torch's two limits, 0 for clipped p.
+/* loss = -(a max(log1p(-p), -100) + b max(log p, -100)); limits: 1 for torch's two limits, 0 for clipped p; exact: a_low is 0.
  * Error, a soft target: 1.72 ULP at p = 0.7066818095019562, y = 0.9999999999982466 (double); a hard one: 0.941 at
  * p = 0.2931969 (float), 0.969 at p = 0.29641626644241886 (double), y = 0. */
 FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, REAL a_low, FN(likelihood) of_p,
-                                  FN(likelihood) of_q, int limits, int ordinary)
+                                  FN(likelihood) of_q, int limits, int ordinary, int exact)
 {
-    const FN(pair) minus_log_p = FN(surprise)(of_p);
-    const FN(pair) minus_log_q = FN(surprise)(of_q);
+    const FN(pair) minus_log_p = FN(end_surprise)(of_p);
+    const FN(pair) minus_log_q = FN(end_surprise)(of_q);
     REAL positive = minus_log_p.high, positive_low = minus_log_p.low;
     REAL negative = minus_log_q.high, negative_low = minus_log_q.low;
     if (ordinary) {
-        const REAL low = FMA(a, negative_low, FMA(b, positive_low, a_low * negative));
-        return FMA(a, negative, FMA(b, positive, low));
+        const REAL positive_part = exact ? b * positive_low : FMA(b, positive_low, a_low * negative);
+        return FMA(a, negative, FMA(b, positive, FMA(a, negative_low, positive_part)));
     }
     const int positive_ends = limits ? FN(to_bits)(p) <= LOG_LIMIT_BITS : p == 0, negative_ends = p == 1;
     /* clipping may round to 0 or 1: then a term is infinite, and one of weight 0 is still 0 */
@@ -156,11 +171,12 @@ FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, REAL a_low, FN(likelih
     return p == p ? loss : p;
 }
 
-/* d/dp = (a p - b (1 - p)) / max(p (1 - p), 1e-12) = a / (1 - p) - b / p where the limit does not hold.
+/* d/dp = (a p - b (1 - p)) / max(p (1 - p), 1e-12) = a / (1 - p) - b / p where the limit does not hold. Of ordinary p, of_p.power
+ * is 1 / p.
  * Error, a hard target: 0.500 ULP (float), 0.954 at p = 5.800915303666444e-14, y = 1 (double); a soft one: 1.731
  * ULP of the larger term at p = 0.7538243591933175, y = 0.5084383989941638 (double). */
 FB_INLINE REAL FN(bce_probs_grad)(REAL p, REAL a, REAL b, REAL a_low, FN(likelihood) of_p,
-                                  FN(likelihood) of_q, int limits, int ordinary)
+                                  FN(likelihood) of_q, int limits, int ordinary, int exact)
 {
     const REAL q = 1 - p;
     if (!limits) {
@@ -169,7 +185,7 @@ FB_INLINE REAL FN(bce_probs_grad)(REAL p, REAL a, REAL b, REAL a_low, FN(likelih
         return p == p ? slope : p;
     }
     const REAL negative = FN(over_likelihood)(1, of_q);
-    const REAL positive = FN(over_likelihood)(b, of_p);
-    const REAL slope = FMA(a, negative, FMA(a_low, negative, -positive));
+    const REAL positive = ordinary ? FN(corrected_quotient)(b, p, of_p.power) : FN(over_likelihood)(b, of_p);
+    const REAL slope = FMA(a, negative, exact ? -positive : FMA(a_low, negative, -positive));
     return !ordinary && p * q < FB_LIMIT ? FN(bce_probs_at_limit)(p, a, b, a_low) : slope;
 }

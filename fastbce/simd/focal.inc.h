@@ -20,7 +20,7 @@ FB_INLINE REAL FN(times)(REAL coefficient, REAL value)
 /* u^gamma = exp(gamma log u) */
 FB_INLINE REAL FN(focal_power)(REAL x, FN(pair) twice_log, REAL v, REAL v_minus_1, int v_is_t, REAL gamma)
 {
-    FN(scaled) scaled_v = FN(scale)(v, 0);
+    FN(scaled) scaled_v = FN(scale)(FABS(v), 0); /* v is negative where a target is out of range */
     scaled_v.inverse = 1 / scaled_v.m;
     const FN(pair) log_v = FN(log_near)(scaled_v, v_minus_1, 0);
     const REAL log_t = FN(minus_abs)(x) < (REAL)-1e30 ? (REAL)-1e30

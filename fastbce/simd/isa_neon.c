@@ -3,6 +3,7 @@
 
 #ifdef __aarch64__
 
+#define FB_CONVERTS_INT64
 #define FB_ISA neon
 #define FB_VECTOR_BYTES 16
 #include "real_f64.h"

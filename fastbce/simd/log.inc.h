@@ -44,10 +44,10 @@ FB_INLINE FN(pair) FN(twice_log1p)(REAL t, FN(sigmoid_parts) s, int ordinary)
     return result;
 }
 
-/* q = 2^k m, m in [sqrt(1/2), sqrt(2)), for q >= 0. inverse is 1 / m, for the caller to fill in; `over` + its bits those of
- * 1 / q, if that is normal. ordinary: q is normal. */
+/* q = 2^k m, m in [sqrt(1/2), sqrt(2)), for q >= 0. minus_k is -k K_UNIT; inverse is 1 / m, for the caller to fill in; `over` +
+ * its bits those of 1 / q, if that is normal. ordinary: q is normal. */
 typedef struct {
-    REAL m, k, inverse;
+    REAL m, minus_k, inverse;
     BITS over;
 } FN(scaled);
 
@@ -61,8 +61,9 @@ FB_INLINE FN(scaled) FN(scale)(REAL q, int ordinary)
     const REAL m = FN(from_bits)(bits + over);
     /* An unsigned number below 2^MANTISSA_BITS becomes a float when its bits are those of 2^MANTISSA_BITS plus it. */
     const REAL magic = (REAL)((BITS)1 << MANTISSA_BITS);
-    const REAL k = FN(from_bits)(biased | FN(to_bits)(magic)) - (magic + EXPONENT_BIAS);
-    const FN(scaled) result = {m, subnormal ? k - SUBNORMAL_BITS : k, 0, over};
+    const REAL minus_k = K_UNIT == 1 ? (magic + EXPONENT_BIAS) - FN(from_bits)(biased | FN(to_bits)(magic))
+                                     : (REAL)(SIGNED_BITS)over;
+    const FN(scaled) result = {m, subnormal ? minus_k + SUBNORMAL_BITS * K_UNIT : minus_k, 0, over};
     return result;
 }
 
@@ -72,18 +73,27 @@ FB_INLINE REAL FN(power)(FN(scaled) q)
     return FN(from_bits)(q.over + ((BITS)EXPONENT_BIAS << MANTISSA_BITS));
 }
 
-/* log(2^k (1 + f)) plus rest, or, minus, -log(2^-k (1 - f)), as a high and a low part; inverse is 1 / (1 + f) or 1 / (1 - f).
+/* k ln 2 + f + rest, with k times K_UNIT given, as a high and a low part. */
+FB_INLINE FN(pair) FN(begin_log)(REAL units, REAL f, REAL rest)
+{
+    const REAL sum = FMA(units, LN2_HEAD / K_UNIT, f);
+    const REAL lost = FMA(units, LN2_HEAD / K_UNIT, -sum) + f; /* |k LN2_HEAD| > |f|, or k is 0 */
+    const FN(pair) result = {sum, FMA(units, LN2_TAIL / K_UNIT, lost) + rest};
+    return result;
+}
+
+/* log(2^k (1 + f)) plus rest, or, minus, -log(2^-k (1 - f)), from what begin_log makes of these; inverse is 1 / (1 + f) or
+ * 1 / (1 - f).
  *
  * Method: k ln 2 + log(1 + f). As in log1p_unit, with w = f^2 / (1 + f): there f - w / 2 is sinh of what is looked for, which
  * is (f - w / 2) (1 + w q(w)). */
-FB_INLINE FN(pair) FN(log_scaled)(REAL k, REAL f, REAL inverse, REAL rest, int minus)
+FB_INLINE FN(pair) FN(end_log)(FN(pair) begun, REAL f, REAL inverse, int minus)
 {
-    const REAL half = (minus ? (REAL)0.5 : (REAL)-0.5) * f, u = f * inverse;
-    const REAL sum = FMA(k, LN2_HEAD, f);
-    const REAL lost = FMA(k, LN2_HEAD, -sum) + f; /* |k LN2_HEAD| > |f|, or k is 0 */
-    const REAL small = FMA(k, LN2_TAIL, lost) + rest;
-    const REAL w = f * u;
-    const FN(pair) result = {sum, FMA(half, u, FMA(FN(log_tail)(w) * w, FMA(half, u, f), small))};
+    const REAL half = (minus ? (REAL)0.5 : (REAL)-0.5) * f, u = f * inverse, w = f * u;
+    const FN(pair) result = {
+        begun.high,
+        FMA(half, u, FMA(FN(log_tail)(w) * w, FMA(half, u, f), begun.low)),
+    };
     return result;
 }
 
@@ -92,9 +102,9 @@ FB_INLINE FN(pair) FN(log_scaled)(REAL k, REAL f, REAL inverse, REAL rest, int m
  * caller's to keep. */
 FB_INLINE FN(pair) FN(log_near)(FN(scaled) q, REAL exact, REAL q_low)
 {
-    const REAL f = q.k == 0 ? exact : q.m - 1;
-    const REAL rest = q.k == 0 ? 0 : q_low * FN(from_bits)(FN(to_bits)(q.inverse) + q.over);
-    return FN(log_scaled)(q.k, f, q.inverse, rest, 0);
+    const REAL f = q.minus_k == 0 ? exact : q.m - 1;
+    const REAL rest = q.minus_k == 0 ? 0 : q_low * FN(from_bits)(FN(to_bits)(q.inverse) + q.over);
+    return FN(end_log)(FN(begin_log)(-q.minus_k, f, rest), f, q.inverse, 0);
 }
 
 /* log(q + q_low), q >= 1 and finite, rounded; inverse is 1 / q, and exact is q + q_low - 1.

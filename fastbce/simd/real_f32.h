@@ -16,6 +16,7 @@
 #define LN2_REST -0x1.05c61p-29f
 #define LN2_HEAD 0x1.62e4p-1f /* 15 bits: k LN2_HEAD is exact; ln 2 = LN2_HEAD + LN2_TAIL */
 #define LN2_TAIL 0x1.7f7d1cp-20f
+#define K_UNIT 0x1p23f      /* log takes k times this: that is what the bits of 2^k are, as an integer */
 #define EXP_CUT -110.0f     /* exp of less than this is 0: it is under half the smallest subnormal */
 #define EXP_LOW_CUT -60.0f  /* there exp is over 2^-87 */
 #define COARSE_BELOW 64.0f  /* from here on an ULP is one of EXP_CUT or more: see peaks of softmax.inc.h */

@@ -16,6 +16,11 @@
 #define LN2_REST 0x1.abc9e3b39803fp-56
 #define LN2_HEAD 0x1.62e42fefa4p-1 /* 41 bits: k LN2_HEAD is exact; ln 2 = LN2_HEAD + LN2_TAIL */
 #define LN2_TAIL -0x1.8432a1b0e2634p-43
+#ifdef FB_CONVERTS_INT64
+#define K_UNIT 0x1p52 /* log takes k times this: that is what the bits of 2^k are, as an integer */
+#else
+#define K_UNIT 1.0
+#endif
 #define EXP_CUT -750.0      /* exp of less than this is 0: it is under half the smallest subnormal */
 #define EXP_LOW_CUT -600.0  /* there exp is over 2^-866 */
 #define COARSE_BELOW 512.0  /* from here on an ULP is one of EXP_CUT or more: see peaks of softmax.inc.h */

@@ -13,6 +13,7 @@
 #undef LN2_REST
 #undef LN2_HEAD
 #undef LN2_TAIL
+#undef K_UNIT
 #undef EXP_CUT
 #undef EXP_LOW_CUT
 #undef COARSE_BELOW
