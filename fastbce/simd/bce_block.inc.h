@@ -365,7 +365,7 @@ FB_INLINE int FN(soft_likelihoods)(const fb_block *block, int weights, int limit
                 FN(keep)(z_p, q_or_1 * inverse, of_p, at + i);
                 FN(keep)(z_q, p_or_1 * inverse, of_q, at + i);
                 if (ordinary)
-                    of_p->power[at + i] *= of_p->inverse[at + i]; /* 1 / p */
+                    of_p->power[at + i] = FN(times_power)(of_p->inverse[at + i], z_p); /* 1 / p */
                 largest[i] = beyond > largest[i] ? beyond : largest[i];
             }
         }
