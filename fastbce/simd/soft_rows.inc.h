@@ -157,10 +157,15 @@ FB_INLINE REAL FN(e_top)(double rest)
     return rest < 1 ? 0 : -2;
 }
 
-/* The gradient of one class. */
+/* The gradient of one class, of p <= 1/2 and of any p. */
+FB_INLINE REAL FN(target_value)(REAL e, REAL t, REAL factor, REAL pull)
+{
+    return FMA(FABS(e), factor, t * pull);
+}
+
 FB_INLINE REAL FN(target_entry)(REAL e, REAL t, REAL factor, REAL pull, REAL e_top, REAL entry)
 {
-    const REAL value = FMA(FABS(e), factor, t * pull);
+    const REAL value = FN(target_value)(e, t, factor, pull);
     return e < e_top ? entry : value;
 }
 
@@ -175,6 +180,12 @@ FB_INLINE void FN(target_grad)(const FN(group) * group, int64_t i, const fb_rows
     for (int64_t start = 0; start < rows->classes; start += FB_BLOCK) {
         const int64_t n = rows->classes - start < FB_BLOCK ? rows->classes - start : FB_BLOCK;
         const REAL *t = FN(targets_of)(rows, row, group->label[i], start, n, buffer);
+        if (e_top < 0) { /* as a rule */
+            FB_INDEPENDENT
+            for (int64_t k = 0; k < n; k++)
+                grad[start + k] = FN(target_value)(e[start + k], t[k], factor, pull);
+            continue;
+        }
         FB_INDEPENDENT
         for (int64_t k = 0; k < n; k++)
             grad[start + k] = FN(target_entry)(e[start + k], t[k], factor, pull, e_top, entry);
