@@ -119,7 +119,6 @@ FB_INLINE void FN(begin_tiles)(FN(tiles) * tiles, FN(group) * group, const fb_ro
         const FN(later) later = {
             .x = FN(logits_later)(rows, first, 0, ahead),
             .e = FN(row_of)(rows->grad ? rows->grad : rows->x, first, classes) + ahead,
-            .every_line = 1,
         };
         FN(tile_softmax)(e, classes, group->max + at, group->ties + at, group->rest + at, later);
         for (int64_t i = 0; i < n; i++)

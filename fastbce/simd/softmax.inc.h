@@ -210,7 +210,6 @@ FB_INLINE void FN(exp_flush)(REAL *two, double *sum, double *lost)
 typedef struct {
     fb_later x;
     const REAL *e, *t; /* t: or NULL */
-    int every_line;    /* of a vector, or its first one alone */
     const REAL *row;   /* logits of a row to come; */
     REAL *best;        /* the largest of them so far, lane by lane, or NULL */
 } FN(later);
@@ -219,23 +218,19 @@ typedef struct {
  * the first one has to hold. */
 FB_INLINE void FN(look_ahead)(FN(later) later, int64_t i)
 {
-    const int64_t own = FB_LANES * sizeof(REAL), step = later.every_line ? 64 : own;
+    const int64_t own = FB_LANES * sizeof(REAL);
     const char *x = later.x.begin + i / FB_LANES * later.x.bytes;
     if (later.x.bytes == own) {
-        for (int64_t line = 0; line < own; line += step)
-            __builtin_prefetch(x + line);
+        FN(fetch_vector)((const REAL *)x);
     } else {
-        for (int64_t line = 0; line < own; line += step)
+        for (int64_t line = 0; line < own; line += 64)
             __builtin_prefetch(x + line, 0, 2);
-        for (int64_t line = own; line < 2 * own && later.x.bytes > own; line += step)
+        for (int64_t line = own; line < 2 * own && later.x.bytes > own; line += 64)
             __builtin_prefetch(x + line, 0, 2);
     }
-    if (later.every_line)
-        FN(fetch_vector)(later.e + i);
-    else
-        __builtin_prefetch(later.e + i, 1);
+    FN(fetch_vector)(later.e + i);
     if (later.t)
-        __builtin_prefetch(later.t + i);
+        FN(fetch_vector)(later.t + i);
     if (later.best)
         FN(max_add)(later.row + i, later.best);
 }
