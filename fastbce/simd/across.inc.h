@@ -74,12 +74,18 @@ FB_INLINE int FN(far_across)(const fb_rows *rows)
            rows->classes * rows->apart.x * (int64_t)sizeof(REAL) >= rows->second_level;
 }
 
+/* The logits of a group, in bytes, where that cache holds the next one as well. */
+enum { FN(FAR_BYTES) = 1 << 18 };
+
 /* How many rows make a group (measured). Where they are far, as many as leave the next group room in that cache: the more of a
- * class lies together, the sooner it comes. Else of many classes one vector at a time. */
+ * class lies together, the sooner it comes; but no less than four cache lines. Else of many classes one vector at a time. */
 FB_INLINE int64_t FN(rows_across)(const fb_rows *rows)
 {
+    const int64_t bytes = rows->classes * (int64_t)sizeof(REAL), fewest = 4 * 64 / sizeof(REAL);
+    if (FN(far_across)(rows) && bytes * FB_ACROSS <= 3 << 16)
+        return FB_ACROSS;
     if (FN(far_across)(rows))
-        return rows->classes * FB_ACROSS * (int64_t)sizeof(REAL) <= 3 << 16 ? FB_ACROSS : FB_GROUP;
+        return bytes * FB_GROUP > FN(FAR_BYTES) && bytes * fewest <= FN(FAR_BYTES) ? fewest : FB_GROUP;
     return rows->classes > 64 && rows->classes <= 1024 && rows->apart.x > 4 * FB_GROUP ? FB_LANES : FB_GROUP;
 }
 
@@ -89,7 +95,8 @@ FB_INLINE int64_t FN(rows_across)(const fb_rows *rows)
 FB_INLINE int64_t FN(across_ahead)(const fb_rows *rows, int64_t start, int64_t count, int64_t group,
                                    int64_t apart)
 {
-    if (rows->classes * count * (int64_t)sizeof(REAL) > (FN(far_across)(rows) ? 1 << 18 : 1 << 19))
+    const int64_t most = FN(far_across)(rows) ? FN(FAR_BYTES) : 1 << 19;
+    if (rows->classes * count * (int64_t)sizeof(REAL) > most)
         return FB_FOUR * FB_LANES * apart;
     return start + group < apart ? group : rows->classes * apart - start;
 }
