@@ -70,7 +70,7 @@ cdef enum:
     PARALLEL_BYTES = 16 * CHUNK
     # See block_length.
     LARGE_BYTES = 1 << 21
-    SHORT_BYTES = 2048
+    SHORT_BYTES = 1024
     CACHE_LINE = 64
     # Below this many elements the GIL is kept: to let go of it and take it back would show in the time of a call.
     RELEASE_FROM = 4096
@@ -149,10 +149,10 @@ cdef void add_losses(const Call *call, char *loss, Py_ssize_t n, Py_ssize_t agai
     call.kernels.add(n, loss, lanes)
 
 
-cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, Py_ssize_t again, fb_buffers *buffers,
-                   fb_lanes *lanes, fb_sum *sum) noexcept nogil:
+cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, Py_ssize_t again, Py_ssize_t ahead,
+                   fb_buffers *buffers, fb_lanes *lanes, fb_sum *sum) noexcept nogil:
     # The losses are added to the lanes, or summed, where there are none: it is the only block. The first `again`
-    # elements are another block's, too.
+    # elements are another block's, too. The memory of those `ahead` is asked for.
     cdef Py_ssize_t padded = (n + FB_LANES - 1) & -FB_LANES
     cdef int outside
     cdef bint whole = n == padded
@@ -163,11 +163,11 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, Py_ssize_t 
     block.y = take(&call.y, start, n, padded, buffers.y, call.size)
     block.weight = block.pos_weight = NULL
     block.ahead = block.laters = 0
-    if start + n < call.n:
-        block.ahead = n
-        ask_for(&block, &call.x, start + n)
-        ask_for(&block, &call.y, start + n)
-        ask_for(&block, &call.weight, start + n)
+    if start + ahead < call.n:
+        block.ahead = ahead
+        ask_for(&block, &call.x, start + ahead)
+        ask_for(&block, &call.y, start + ahead)
+        ask_for(&block, &call.weight, start + ahead)
     block.scale = call.scale
     block.smoothing = call.smoothing
     block.clip_low = call.clip_low
@@ -210,14 +210,19 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, Py_ssize_t 
     return outside
 
 
+cdef inline bint is_from_memory(const Call *call) noexcept nogil:
+    return call.n * call.size > LARGE_BYTES
+
+
 cdef inline Py_ssize_t block_length(const Call *call) noexcept nogil:
-    # Beyond the caches shorter blocks, still shorter where more arrays are at work, leave room in the first-level cache
-    # for what is on its way from memory (measured: up to a quarter less time). No bit depends on it.
-    cdef bint many = call.weighted or (call.kind == LOGITS and call.size == sizeof(double))
-    if call.n * call.size > LARGE_BYTES:
-        return SHORT_BYTES // call.size // (2 if many else 1)
-    # What is kept of probabilities in double would take the whole of that cache.
-    return FB_BLOCK // 2 if call.kind == PROBS and call.size == sizeof(double) else FB_BLOCK
+    # Beyond the caches shorter blocks leave room in the first-level one for what is on its way from memory (measured:
+    # up to a quarter less time). No bit depends on it.
+    if is_from_memory(call):
+        return SHORT_BYTES // call.size
+    # What is kept of probabilities in double would take the whole of that cache; of logits, with what comes next.
+    if call.size == sizeof(double) and (call.kind == PROBS or call.n > CHUNK):
+        return FB_BLOCK // 2
+    return FB_BLOCK
 
 
 cdef inline bint is_one_block(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
@@ -230,12 +235,12 @@ cdef void run_chunk(const void *call_, Py_ssize_t chunk, char *memory, Partial *
     cdef fb_buffers buffers
     cdef fb_lanes lanes
     cdef Py_ssize_t first = chunk * CHUNK, stop = min(call.n, first + CHUNK), start = first, n, tail, again
-    cdef Py_ssize_t most = block_length(call)
+    cdef Py_ssize_t most = block_length(call), ahead = 2 * most if is_from_memory(call) else most
     fill_constants(call, stop - start, &buffers)
     partial.wrong = -1
     partial.count = 0
     if is_one_block(stop - start, most):
-        if run_block(call, start, stop - start, 0, &buffers, NULL, &partial.sum):
+        if run_block(call, start, stop - start, 0, call.n, &buffers, NULL, &partial.sum):
             partial.wrong = start
         return
     memset(&lanes, 0, sizeof(lanes))
@@ -247,7 +252,7 @@ cdef void run_chunk(const void *call_, Py_ssize_t chunk, char *memory, Partial *
             again = FB_LANES - tail  # elements computed anew take less time than one more block, filled up
         elif n > FB_LANES:
             n -= tail
-        if run_block(call, start - again, n + again, again, &buffers, &lanes, &partial.sum):
+        if run_block(call, start - again, n + again, again, ahead, &buffers, &lanes, &partial.sum):
             partial.wrong = start
         start += n
     partial.sum = call.kernels.total(&lanes)

@@ -103,17 +103,18 @@ FB_INLINE int FN(exp_loop)(const fb_block *block, int ordinary, FN(pairs) *restr
     return largest <= FN(to_bits)(-42);
 }
 
-/* What the rest of a block of logits reads and writes, and the logits of the next. */
-FB_INLINE void FN(fetch_logits)(const fb_block *block, int weights, int wanted, int64_t at)
+/* What FB_LANES elements of a block to come read and write. */
+FB_INLINE void FN(fetch_later)(const fb_block *block, int weights, int wanted, int64_t at)
 {
-    FN(fetch_vector)((const REAL *)block->x + block->ahead + at);
-    FN(fetch_vector)((const REAL *)block->y + at);
+    const int64_t later = block->ahead + at;
+    FN(fetch_vector)((const REAL *)block->x + later);
+    FN(fetch_vector)((const REAL *)block->y + later);
     if (weights == FB_OF_SAMPLES || weights == FB_OF_TERMS)
-        FN(fetch_vector)((const REAL *)block->weight + at);
+        FN(fetch_vector)((const REAL *)block->weight + later);
     if (wanted & FB_GRAD)
-        FN(fetch_vector)((const REAL *)block->grad + at);
+        FN(fetch_vector)((const REAL *)block->grad + later);
     if (wanted & FB_HESS)
-        FN(fetch_vector)((const REAL *)block->hess + at);
+        FN(fetch_vector)((const REAL *)block->hess + later);
 }
 
 /* What over_one_plus makes of a block. */
@@ -128,7 +129,7 @@ FB_INLINE void FN(sigmoid_loop)(const fb_block *block, int weights, int wanted, 
     for (int64_t begin = 0, end; begin < n; begin = end) {
         end = FN(begin_part)(block, begin, n);
         for (int64_t at = begin; at < end; at += FB_LANES) {
-            FN(fetch_logits)(block, weights, wanted, at);
+            FN(fetch_later)(block, weights, wanted, at);
             FB_INDEPENDENT
             FB_ROLLED
             for (int64_t i = at; i < at + FB_LANES; i++) {
@@ -234,17 +235,6 @@ FB_INLINE BITS FN(largest_of)(const BITS *bits)
     return largest;
 }
 
-/* What the next block of probabilities reads, and what else the rest of this one reads and writes. */
-FB_INLINE void FN(fetch_probs)(const fb_block *block, int64_t at)
-{
-    FN(fetch_vector)((const REAL *)block->x + block->ahead + at);
-    FN(fetch_vector)((const REAL *)block->y + block->ahead + at);
-    if (block->weight)
-        FN(fetch_vector)((const REAL *)block->weight + at);
-    if (block->grad)
-        FN(fetch_vector)((const REAL *)block->grad + at);
-}
-
 /* Likelihoods of a block, taken apart beside the division: there it costs nothing. In double there is even room to begin the
  * logarithms. */
 enum { FN(BEGINS_LOG) = sizeof(REAL) == sizeof(double) };
@@ -287,7 +277,8 @@ FB_INLINE FN(known) FN(hard_likelihoods)(const fb_block *block, int ordinary, FN
     for (int64_t begin = 0, end; begin < n; begin = end) {
         end = FN(begin_part)(block, begin, n);
         for (int64_t at = begin; at < end; at += FB_LANES) {
-            FN(fetch_probs)(block, at);
+            FN(fetch_later)(block, block->weight ? FB_OF_SAMPLES : FB_UNWEIGHTED, block->grad ? FB_GRAD : 0,
+                            at);
             FB_INDEPENDENT
             FB_ROLLED
             for (int i = 0; i < FB_LANES; i++) {
@@ -350,7 +341,8 @@ FB_INLINE int FN(soft_likelihoods)(const fb_block *block, int weights, int limit
     for (int64_t begin = 0, end; begin < n; begin = end) {
         end = FN(begin_part)(block, begin, n);
         for (int64_t at = begin; at < end; at += FB_LANES) {
-            FN(fetch_probs)(block, at);
+            FN(fetch_later)(block, block->weight ? FB_OF_SAMPLES : FB_UNWEIGHTED, block->grad ? FB_GRAD : 0,
+                            at);
             FB_INDEPENDENT
             FB_ROLLED
             for (int i = 0; i < FB_LANES; i++) {
