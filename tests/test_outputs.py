@@ -243,3 +243,18 @@ def test_outputs_side_by_side(dtype):
     value_and_grad_of("bce_with_logits")(first, targets, **outputs)
     for name, array in outputs.items():
         assert same_bits(array, expected[name]), name
+
+
+@pytest.mark.parametrize("dtype", FLOATS)
+@pytest.mark.parametrize("function", ["bce", "bce_with_logits"])
+@pytest.mark.parametrize("overwritten", ["first", "targets"])
+def test_minus_zero_and_nan_are_no_error_where_they_are_overwritten(function, dtype, overwritten):
+    """The kernel takes both for values that may be out of range; by then they are gone."""
+    operands = dict(zip(("first", "targets"), inputs(function, (50,), dtype, soft=True), strict=True))
+    for operand in operands.values():
+        operand[3], operand[20] = -0.0, np.nan
+    call = value_and_grad_of(function)
+    value, expected = call(*(operand.copy() for operand in operands.values()))
+    in_place = call(*operands.values(), out=operands[overwritten])
+    assert same_bits(in_place[0], value)
+    assert same_bits(operands[overwritten], expected)
