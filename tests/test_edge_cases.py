@@ -79,6 +79,21 @@ def test_probabilities_beside_0_and_1(dtype, ends, option):
         assert_same_bits({name: value[one] for name, value in together.items()}, alone)
 
 
+def test_gradients_beyond_all_numbers(dtype):
+    """One that is infinite is no NaN; that and one that is subnormal are the same beside soft targets."""
+    limits = np.finfo(dtype)
+    hard, mixed = np.ones(16, dtype), np.full(16, 0.5, dtype)
+    mixed[3] = 1
+    for pos_weight, probability in ((limits.max / 4, 1e-10), (3 * limits.smallest_subnormal, 0.3)):
+        first = np.full(16, 0.3, dtype)
+        first[3] = probability
+        alone, beside = (each("bce", first, targets, pos_weight=pos_weight) for targets in (hard, mixed))
+        assert same_bits(alone["grad"][3], beside["grad"][3])
+        assert beside["grad"][3] == (-INF if pos_weight > 1 else alone["grad"][3])
+        smoothed = each("bce", first, hard, pos_weight=pos_weight, label_smoothing=0.1)["grad"][3]
+        assert smoothed == -INF if pos_weight > 1 else np.isfinite(smoothed)
+
+
 @pytest.mark.parametrize("eps", [None, 1e-7])
 def test_a_probability_of_minus_zero(dtype, lay, eps):
     """It is in [0, 1], and the same as 0."""

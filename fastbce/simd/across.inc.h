@@ -78,7 +78,8 @@ FB_INLINE int FN(far_across)(const fb_rows *rows)
 enum { FN(FAR_BYTES) = 1 << 18 };
 
 /* How many rows make a group (measured). Where they are far, as many as leave the next group room in that cache: the more of a
- * class lies together, the sooner it comes; but no less than four cache lines. Else of many classes one vector at a time. */
+ * class lies together, the sooner it comes; but four cache lines at least, or as many rows as if there were room. Else of many
+ * classes one vector at a time. */
 FB_INLINE int64_t FN(rows_across)(const fb_rows *rows)
 {
     const int64_t bytes = rows->classes * (int64_t)sizeof(REAL), fewest = 4 * 64 / sizeof(REAL);

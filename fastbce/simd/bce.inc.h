@@ -90,11 +90,19 @@ FB_INLINE REAL FN(over_likelihood)(REAL number, FN(likelihood) z)
     return FMA(remainder, z.inverse, rounded) * z.power;
 }
 
-/* number / q, with inverse near 1 / q, where one step corrects what rounding took. */
+/* number / q, with inverse near 1 / q, where one step corrects what rounding took; not of numbers that are so large or small that
+ * the product is infinite or subnormal. */
 FB_INLINE REAL FN(corrected_quotient)(REAL number, REAL q, REAL inverse)
 {
     const REAL rounded = number * inverse;
     return FMA(FMA(-rounded, q, number), inverse, rounded);
+}
+
+/* Whether soft_likelihoods leaves 1 / p in the place of its power: where p is ordinary and no pos_weight, which may be anything,
+ * multiplies the target. */
+FB_INLINE int FN(has_inverse)(int weights, int ordinary)
+{
+    return ordinary && weights != FB_OF_TERMS;
 }
 
 /* -log z, in two steps. (To add -0 is nothing, also to a compiler that keeps the signs of zeros.) */
@@ -150,18 +158,19 @@ FB_INLINE FN(loss_grad) FN(bce_probs_hard)(REAL p, int positive, REAL c, FN(like
     return result;
 }
 
-/* loss = -(a max(log1p(-p), -100) + b max(log p, -100)); limits: 1 for torch's two limits, 0 for clipped p; exact: a_low is 0.
+/* loss = -(a max(log1p(-p), -100) + b max(log p, -100)); limits: 1 for torch's two limits, 0 for clipped p.
  * Error, a soft target: 1.72 ULP at p = 0.7066818095019562, y = 0.9999999999982466 (double); a hard one: 0.941 at
  * p = 0.2931969 (float), 0.969 at p = 0.29641626644241886 (double), y = 0. */
 FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, REAL a_low, FN(likelihood) of_p,
-                                  FN(likelihood) of_q, int limits, int ordinary, int exact)
+                                  FN(likelihood) of_q, int limits, int ordinary, int weights)
 {
     const FN(pair) minus_log_p = FN(end_surprise)(of_p);
     const FN(pair) minus_log_q = FN(end_surprise)(of_q);
     REAL positive = minus_log_p.high, positive_low = minus_log_p.low;
     REAL negative = minus_log_q.high, negative_low = minus_log_q.low;
     if (ordinary) {
-        const REAL positive_part = exact ? b * positive_low : FMA(b, positive_low, a_low * negative);
+        const REAL positive_part = weights == FB_SMOOTHED ? b * positive_low
+                                                          : FMA(b, positive_low, a_low * negative);
         return FMA(a, negative, FMA(b, positive, FMA(a, negative_low, positive_part)));
     }
     const int positive_ends = limits ? FN(to_bits)(p) <= LOG_LIMIT_BITS : p == 0, negative_ends = p == 1;
@@ -177,12 +186,12 @@ FB_INLINE REAL FN(bce_probs_loss)(REAL p, REAL a, REAL b, REAL a_low, FN(likelih
     return p == p ? loss : p;
 }
 
-/* d/dp = (a p - b (1 - p)) / max(p (1 - p), 1e-12) = a / (1 - p) - b / p where the limit does not hold. Of ordinary p, of_p.power
+/* d/dp = (a p - b (1 - p)) / max(p (1 - p), 1e-12) = a / (1 - p) - b / p where the limit does not hold. has_inverse: of_p.power
  * is 1 / p.
  * Error, a hard target: 0.500 ULP (float), 0.954 at p = 5.800915303666444e-14, y = 1 (double); a soft one: 1.731
  * ULP of the larger term at p = 0.7538243591933175, y = 0.5084383989941638 (double). */
 FB_INLINE REAL FN(bce_probs_grad)(REAL p, REAL a, REAL b, REAL a_low, FN(likelihood) of_p,
-                                  FN(likelihood) of_q, int limits, int ordinary, int exact)
+                                  FN(likelihood) of_q, int limits, int ordinary, int weights)
 {
     const REAL q = 1 - p;
     if (!limits) {
@@ -191,7 +200,8 @@ FB_INLINE REAL FN(bce_probs_grad)(REAL p, REAL a, REAL b, REAL a_low, FN(likelih
         return p == p ? slope : p;
     }
     const REAL negative = FN(over_likelihood)(1, of_q);
-    const REAL positive = ordinary ? FN(corrected_quotient)(b, p, of_p.power) : FN(over_likelihood)(b, of_p);
-    const REAL slope = FMA(a, negative, exact ? -positive : FMA(a_low, negative, -positive));
+    const REAL positive = FN(has_inverse)(weights, ordinary) ? FN(corrected_quotient)(b, p, of_p.power)
+                                                             : FN(over_likelihood)(b, of_p);
+    const REAL slope = FMA(a, negative, weights == FB_SMOOTHED ? -positive : FMA(a_low, negative, -positive));
     return !ordinary && p * q < FB_LIMIT ? FN(bce_probs_at_limit)(p, a, b, a_low) : slope;
 }

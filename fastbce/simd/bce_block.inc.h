@@ -56,7 +56,7 @@ FB_INLINE void FN(fetch_vector)(const REAL *vector)
         __builtin_prefetch(vector + i);
 }
 
-/* Ask for what a part of the next block is converted from: little at a time, or it would be waited for. Not inlined: loops of
+/* Ask for what a part of a block to come is converted from: little at a time, or it would be waited for. Not inlined: loops of
  * blocks that are not converted would take a twentieth more time. */
 static __attribute__((noinline)) void FN(fetch_sources)(const fb_block *block, int64_t begin, int64_t end)
 {
@@ -69,7 +69,7 @@ static __attribute__((noinline)) void FN(fetch_sources)(const fb_block *block, i
 }
 
 /* Memory is asked for between divisions (of logits in double: what replaces them), which leave units idle: this costs nothing,
- * and it is there when the next loop begins (a quarter less time on arrays beyond the caches, measured). They are done in
+ * and it is there when it is needed (a quarter less time on arrays beyond the caches, measured). They are done in
  * parts of so many elements. Returns where the part from `begin` on ends. */
 FB_INLINE int64_t FN(begin_part)(const fb_block *block, int64_t begin, int64_t n)
 {
@@ -239,7 +239,8 @@ FB_INLINE BITS FN(largest_of)(const BITS *bits)
  * logarithms. */
 enum { FN(BEGINS_LOG) = sizeof(REAL) == sizeof(double) };
 
-/* From one array to the next, so that those of short blocks share no sets of the first-level cache: up to a third more time. */
+/* From one array to the next. A multiple of 4 KB would put short blocks into the same sets of the first-level cache: up to a third
+ * more time. */
 enum { FN(KEPT) = FB_BLOCK + 8 * FB_LANES };
 
 typedef struct {
@@ -260,10 +261,13 @@ FB_INLINE void FN(keep)(FN(likelihood) z, REAL inverse, FN(likelihoods) * kept, 
 
 FB_INLINE FN(likelihood) FN(kept)(const FN(likelihoods) * kept, int64_t i)
 {
-    const FN(pair) begun = {kept->begun[i], kept->low[i]};
-    FN(likelihood) z = {begun.high, kept->lack[i], kept->power[i], kept->inverse[i], 0, begun};
-    if (!FN(BEGINS_LOG))
+    FN(likelihood) z = {0, kept->lack[i], kept->power[i], kept->inverse[i], 0, {kept->begun[i], 0}};
+    if (FN(BEGINS_LOG)) {
+        z.begun.low = kept->low[i];
+    } else {
+        z.minus_k = kept->begun[i];
         z.begun = FN(begin_surprise)(z);
+    }
     return z;
 }
 
@@ -356,7 +360,7 @@ FB_INLINE int FN(soft_likelihoods)(const fb_block *block, int weights, int limit
                 const REAL inverse = 1 / (p_or_1 * q_or_1);
                 FN(keep)(z_p, q_or_1 * inverse, of_p, at + i);
                 FN(keep)(z_q, p_or_1 * inverse, of_q, at + i);
-                if (ordinary)
+                if (FN(has_inverse)(weights, ordinary))
                     of_p->power[at + i] = FN(times_power)(of_p->inverse[at + i], z_p); /* 1 / p */
                 largest[i] = beyond > largest[i] ? beyond : largest[i];
             }
@@ -385,11 +389,9 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weights, int want_gr
         largest = bits > largest ? bits : largest;
         const REAL p = ordinary ? x[i] : limits ? x[i] + 0 : FN(clip)(x[i], low, high);
         const FN(likelihood) of_p = FN(kept)(ps, i), of_q = FN(kept)(qs, i);
-        const int exact = weights == FB_SMOOTHED; /* a_low is 0 */
-        const REAL value = FN(bce_probs_loss)(p, w.a, w.b, w.a_low, of_p, of_q, limits, ordinary, exact);
-        const REAL slope = want_grad
-                               ? FN(bce_probs_grad)(p, w.a, w.b, w.a_low, of_p, of_q, limits, ordinary, exact)
-                               : 0;
+        const REAL value = FN(bce_probs_loss)(p, w.a, w.b, w.a_low, of_p, of_q, limits, ordinary, weights);
+        const REAL slope =
+            want_grad ? FN(bce_probs_grad)(p, w.a, w.b, w.a_low, of_p, of_q, limits, ordinary, weights) : 0;
         const REAL kept = limits || p == x[i] || x[i] != x[i] ? slope : 0; /* clipping is flat */
         loss[i] = FN(weigh)(w.weight, value, weights);
         if (want_grad)
