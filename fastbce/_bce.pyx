@@ -152,7 +152,7 @@ cdef void add_losses(const Call *call, char *loss, Py_ssize_t n, Py_ssize_t agai
 cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, Py_ssize_t again, Py_ssize_t ahead,
                    fb_buffers *buffers, fb_lanes *lanes, fb_sum *sum) noexcept nogil:
     # The losses are added to the lanes, or summed, where there are none: it is the only block. The first `again`
-    # elements are another block's, too. The memory of those `ahead` is asked for.
+    # elements are another block's, too. The memory of those `ahead` is asked for, if there are any.
     cdef Py_ssize_t padded = (n + FB_LANES - 1) & -FB_LANES
     cdef int outside
     cdef bint whole = n == padded

@@ -85,7 +85,7 @@ FB_INLINE FN(pair) FN(begin_log)(REAL units, REAL f, REAL rest)
 /* log(2^k (1 + f)) plus rest, or, minus, -log(2^-k (1 - f)), from what begin_log makes of these; inverse is 1 / (1 + f) or
  * 1 / (1 - f).
  *
- * Method: k ln 2 + log(1 + f). As in log1p_unit, with w = f^2 / (1 + f): there f - w / 2 is sinh of what is looked for, which
+ * Method: k ln 2 + log(1 + f). As in twice_log1p, with w = f^2 / (1 + f): there f - w / 2 is sinh of what is looked for, which
  * is (f - w / 2) (1 + w q(w)). */
 FB_INLINE FN(pair) FN(end_log)(FN(pair) begun, REAL f, REAL inverse, int minus)
 {
