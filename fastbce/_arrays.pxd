@@ -164,12 +164,11 @@ cdef inline bint same_shape(cnp.ndarray a, cnp.ndarray b, int without=0) noexcep
     return True
 
 
-cdef inline bint disjoint(cnp.ndarray a, cnp.ndarray b, Py_ssize_t size_a, Py_ssize_t size_b) noexcept:
-    # Of contiguous arrays of so many elements.
+cdef inline bint disjoint(cnp.ndarray a, cnp.ndarray b, Py_ssize_t bytes_a, Py_ssize_t bytes_b) noexcept:
+    # Of contiguous arrays of so many bytes.
     cdef char *start_a = <char *>cnp.PyArray_DATA(a)
     cdef char *start_b = <char *>cnp.PyArray_DATA(b)
-    return (start_a + size_a * cnp.PyArray_ITEMSIZE(a) <= start_b
-            or start_b + size_b * cnp.PyArray_ITEMSIZE(b) <= start_a)
+    return start_a + bytes_a <= start_b or start_b + bytes_b <= start_a
 
 
 cdef inline void transfer(const Operand *operand, Py_ssize_t start, Py_ssize_t n, char *buffer,

@@ -309,9 +309,9 @@ cdef int execute(const Call *call, Run run, int threads, Partial *total) except 
 
 # ---- the short way in ------------------------------------------------------------------------------------------------
 
-cdef inline void lie_direct(Operand *operand, cnp.ndarray array) noexcept:
+cdef inline void lie_direct(Operand *operand, cnp.ndarray array, Py_ssize_t size) noexcept:
     operand.data = <char *>cnp.PyArray_DATA(array)
-    operand.step = cnp.PyArray_ITEMSIZE(array)
+    operand.step = size
     operand.ndim = 1
     operand.swapped = False
     operand.direct = True
@@ -319,38 +319,32 @@ cdef inline void lie_direct(Operand *operand, cnp.ndarray array) noexcept:
     operand.store = NULL
 
 
-cdef bint direct_call(Call *call, Loss kind, object x, object y, object out) noexcept:
-    # Fill call, if these are plain arrays: contiguous, aligned, in native byte order, apart in memory.
-    cdef int code, own, y_code
-    if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y)):
+cdef bint direct_call(Call *call, Loss kind, cnp.ndarray x, cnp.ndarray y, cnp.ndarray out) noexcept:
+    # Fill call, if these (out may be None) are plain: contiguous, aligned, in native byte order, apart in memory.
+    cdef int code = cnp.PyArray_TYPE(x), own = FB_F32 if code == cnp.NPY_FLOAT else FB_F64
+    cdef int y_code = own if cnp.PyArray_TYPE(y) == code else dtype_code(y)
+    cdef Py_ssize_t size, y_size
+    if not ((code == cnp.NPY_FLOAT or code == cnp.NPY_DOUBLE) and y_code >= 0 and cnp.PyArray_ISCARRAY_RO(x)
+            and cnp.PyArray_ISCARRAY_RO(y) and same_shape(x, y)):
         return False
-    cdef cnp.ndarray x_array = x, y_array = y, out_array
-    code = cnp.PyArray_TYPE(x_array)
-    own = FB_F32 if code == cnp.NPY_FLOAT else FB_F64
-    y_code = own if cnp.PyArray_TYPE(y_array) == code else dtype_code(y_array)
-    if not ((code == cnp.NPY_FLOAT or code == cnp.NPY_DOUBLE) and y_code >= 0 and cnp.PyArray_ISCARRAY_RO(x_array)
-            and cnp.PyArray_ISCARRAY_RO(y_array) and same_shape(x_array, y_array)):
-        return False
-    call.n = cnp.PyArray_SIZE(x_array)
+    call.n = cnp.PyArray_SIZE(x)
     if call.n == 0:
         return False
     call.kernels = kernels_for(own)
-    call.size = cnp.PyArray_ITEMSIZE(x_array)
-    lie_direct(&call.x, x_array)
-    lie_direct(&call.y, y_array)
+    call.size = size = sizeof(float) if code == cnp.NPY_FLOAT else sizeof(double)
+    y_size = size if y_code == own else cnp.PyArray_ITEMSIZE(y)
+    lie_direct(&call.x, x, size)
+    lie_direct(&call.y, y, y_size)
     call.x.load = call.kernels.load[own]
     call.y.load = call.kernels.load_targets[y_code]
-    call.y.direct = cnp.PyArray_TYPE(y_array) == code
+    call.y.direct = y_code == own
     call.grad.data = NULL
     if out is not None:
-        if not cnp.PyArray_CheckExact(out):
+        if not (cnp.PyArray_TYPE(out) == code and cnp.PyArray_ISCARRAY(out) and same_shape(x, out)
+                and disjoint(x, out, call.n * size, call.n * size)
+                and disjoint(y, out, call.n * y_size, call.n * size)):
             return False
-        out_array = out
-        if not (cnp.PyArray_TYPE(out_array) == code and cnp.PyArray_ISCARRAY(out_array)
-                and same_shape(x_array, out_array) and disjoint(x_array, out_array, call.n, call.n)
-                and disjoint(y_array, out_array, call.n, call.n)):
-            return False
-        lie_direct(&call.grad, out_array)
+        lie_direct(&call.grad, out, size)
         call.grad.store = call.kernels.store[own]
     call.kind = kind
     call.weighted = call.balanced = False
@@ -526,14 +520,15 @@ cdef object plain_call(Loss kind, Results results, object x, object y, object re
     cdef Call call
     cdef Partial total
     cdef double denominator
-    cdef object value
     if type(reduction) is not str or not (reduction == "mean" or reduction == "sum"):
         return None
-    if not direct_call(&call, kind, x, y, out):
+    if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y)
+            and (out is None or cnp.PyArray_CheckExact(out))
+            and direct_call(&call, kind, <cnp.ndarray>x, <cnp.ndarray>y, <cnp.ndarray>out)):
         return None
     if results == VALUE_AND_GRAD and out is None:
         out = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
-        lie_direct(&call.grad, out)
+        lie_direct(&call.grad, out, call.size)
         call.grad.store = call.kernels.store[dtype_code(out)]
     denominator = call.n if reduction == "mean" else 1
     call.scale = 1 / denominator
@@ -541,8 +536,9 @@ cdef object plain_call(Loss kind, Results results, object x, object y, object re
             threads_for_call(num_threads) if is_large(&call) or num_threads is not None else 1, &total)
     if total.wrong >= 0:
         check_range(&call, x, y)
-    value = reduced(total.sum, denominator)
-    return (value, out) if results == VALUE_AND_GRAD else value
+    if results == VALUE_AND_GRAD:
+        return reduced(total.sum, denominator), out
+    return reduced(total.sum, denominator)
 
 
 cdef object any_call(Loss kind, Results results, object x, object y, object sample_weight, object pos_weight,

@@ -802,7 +802,7 @@ cdef bint is_plain(object x, object y, object out) noexcept:
         return False
     cdef cnp.ndarray x_array = x, y_array = y, grad
     cdef int code = cnp.PyArray_TYPE(x_array)
-    cdef Py_ssize_t size, rows
+    cdef Py_ssize_t x_bytes
     if not ((code == cnp.NPY_FLOAT or code == cnp.NPY_DOUBLE) and cnp.PyArray_ISCARRAY_RO(x_array)
             and cnp.PyArray_ISCARRAY_RO(y_array) and cnp.PyArray_SIZE(x_array) > 0 and cnp.PyArray_ISINTEGER(y_array)
             and same_shape(x_array, y_array, 1)):
@@ -812,10 +812,10 @@ cdef bint is_plain(object x, object y, object out) noexcept:
     if not cnp.PyArray_CheckExact(out):
         return False
     grad = out
-    size = cnp.PyArray_SIZE(x_array)
-    rows = cnp.PyArray_SIZE(y_array)
+    x_bytes = cnp.PyArray_NBYTES(x_array)
     return (cnp.PyArray_TYPE(grad) == code and cnp.PyArray_ISCARRAY(grad) and same_shape(x_array, grad)
-            and disjoint(x_array, grad, size, size) and disjoint(y_array, grad, rows, size))
+            and disjoint(x_array, grad, x_bytes, x_bytes)
+            and disjoint(y_array, grad, cnp.PyArray_NBYTES(y_array), x_bytes))
 
 
 cdef object plain_call(Results results, cnp.ndarray x, cnp.ndarray y, bint mean, object out, object num_threads):
