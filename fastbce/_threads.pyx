@@ -1,4 +1,5 @@
 # How many threads a call gets, the loop that spreads its chunks over them, and what the library found when imported.
+from cpython.contextvars cimport get_value
 from cpython.exc cimport PyErr_CheckSignals
 from cython.parallel cimport prange
 from libc.stdlib cimport free, malloc
@@ -124,6 +125,11 @@ cdef int default_count() noexcept:
     return now // 8 if now % 8 >= FASTBCE_NUM_THREADS else max(1, min(now // 8, omp_get_max_threads()))
 
 
+cdef int current_count() except -1:
+    cdef object here = get_value(_local_count)
+    return default_count() if here is None else here[0]
+
+
 def get_num_threads():
     """The number of threads that a call uses when it is not given one.
 
@@ -134,8 +140,7 @@ def get_num_threads():
     -------
     int
     """
-    cdef object here = _local_count.get()
-    return default_count() if here is None else here[0]
+    return current_count()
 
 
 def set_num_threads(n):
@@ -177,7 +182,7 @@ class threads:
 
 
 cdef int threads_for_call(object num_threads) except -1:
-    return get_num_threads() if num_threads is None else check_count(num_threads, "num_threads")
+    return current_count() if num_threads is None else check_count(num_threads, "num_threads")
 
 
 # ---- the loop --------------------------------------------------------------------------------------------------------
