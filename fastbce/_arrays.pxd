@@ -139,8 +139,10 @@ cdef cnp.ndarray as_mask(object value)
 cdef cnp.ndarray broadcast(cnp.ndarray array, str name, tuple shape, str of)
 cdef object result_dtype(cnp.ndarray logits)
 cdef object computed_dtype(const fb_kernels *kernels)
+cdef Py_ssize_t computed_size(const fb_kernels *kernels) noexcept
+cdef cnp.ndarray empty_like(cnp.ndarray array, cnp.dtype dtype)
 cdef cnp.ndarray as_output(object value, str name, tuple shape, object own_dtype)
-cdef bint separate(list inputs, list outputs) except -1
+cdef bint separate(list inputs, list outputs, str grad_name) except -1
 cdef cnp.ndarray classes_last(cnp.ndarray array, int axis)
 cdef object position(Py_ssize_t index, tuple shape)
 cdef void describe_input(Operand *operand, cnp.ndarray array, const fb_kernels *kernels, bint targets) noexcept

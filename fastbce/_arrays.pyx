@@ -133,7 +133,11 @@ cdef Py_ssize_t MOST_ELEMENTS = <Py_ssize_t>1 << 48
 
 
 cdef cnp.ndarray as_array(object value, str name):
-    cdef cnp.ndarray array = value if cnp.PyArray_CheckExact(value) else _converted(value, name)
+    cdef cnp.ndarray array
+    if cnp.PyArray_CheckExact(value):
+        array = value
+    else:
+        array = np.asarray(value) if type(value) is float else _converted(value, name)
     if (cnp.PyArray_TYPE(array) > FB_NPY_HALF and bfloat16_number() < 0
             and array.dtype.type is getattr(sys.modules.get("ml_dtypes"), "bfloat16", None)):
         set_bfloat16(cnp.PyArray_TYPE(array))
@@ -167,8 +171,18 @@ cdef cnp.ndarray as_mask(object value):
     return array
 
 
+cdef bint has_shape(cnp.ndarray array, tuple shape) except -1:
+    cdef int d
+    if cnp.PyArray_NDIM(array) != len(shape):
+        return False
+    for d in range(cnp.PyArray_NDIM(array)):
+        if cnp.PyArray_DIM(array, d) != <Py_ssize_t>shape[d]:
+            return False
+    return True
+
+
 cdef cnp.ndarray broadcast(cnp.ndarray array, str name, tuple shape, str of):
-    if (<object>array).shape == shape or (cnp.PyArray_NDIM(array) == 0 and name != "where"):
+    if has_shape(array, shape) or (cnp.PyArray_NDIM(array) == 0 and name != "where"):
         return array  # one value is read as often as it is wanted; a mask is counted, too
     try:
         return np.broadcast_to(array, shape)
@@ -228,80 +242,107 @@ cdef object computed_dtype(const fb_kernels *kernels):
     return FLOAT32 if kernels == isa.f32 else FLOAT64
 
 
+cdef Py_ssize_t computed_size(const fb_kernels *kernels) noexcept:
+    return sizeof(float) if kernels == isa.f32 else sizeof(double)
+
+
+cdef cnp.ndarray empty_like(cnp.ndarray array, cnp.dtype dtype):
+    """An array in C order, in native byte order, of the shape of this one."""
+    return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), dtype.num, 0)
+
+
 cdef cnp.ndarray as_output(object value, str name, tuple shape, object own_dtype):
-    if not isinstance(value, np.ndarray):
+    if not cnp.PyArray_Check(value):
         raise TypeError(f"{name}: expected a NumPy array, got {type(value).__name__}")
     cdef cnp.ndarray array = value
     if cnp.PyArray_TYPE(array) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE, (<cnp.dtype>own_dtype).num):
         own = "" if own_dtype.num in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE) else f"{own_dtype}, "
         raise TypeError(f"{name}: expected dtype {own}float32 or float64, got {array.dtype}")
-    if value.shape != shape:
+    if not has_shape(array, shape):
         raise ValueError(f"{name}: expected shape {shape}, got {value.shape}")
     if not cnp.PyArray_ISWRITEABLE(array):
         raise ValueError(f"{name}: expected a writeable array, got a read-only one")
     return array
 
 
-cdef void extent(cnp.ndarray array, char **start, char **stop) noexcept:
-    # The addresses between which all elements lie.
+# The addresses between which all elements lie; equal ones where there are none.
+cdef struct Extent:
+    char *start
+    char *stop
+
+
+cdef Extent extent_of(cnp.ndarray array) noexcept:
+    cdef Extent extent = [NULL, NULL]
     cdef int d
     cdef Py_ssize_t length
-    start[0] = stop[0] = <char *>cnp.PyArray_DATA(array)
+    if array is None:
+        return extent
+    extent.start = extent.stop = <char *>cnp.PyArray_DATA(array)
     for d in range(cnp.PyArray_NDIM(array)):
-        length = (cnp.PyArray_DIM(array, d) - 1) * cnp.PyArray_STRIDE(array, d)
+        length = cnp.PyArray_DIM(array, d)
+        if length == 0:
+            extent.stop = extent.start
+            return extent
+        length = (length - 1) * cnp.PyArray_STRIDE(array, d)
         if length < 0:
-            start[0] += length
+            extent.start += length
         else:
-            stop[0] += length
-    stop[0] += cnp.PyArray_ITEMSIZE(array)
+            extent.stop += length
+    extent.stop += cnp.PyArray_ITEMSIZE(array)
+    return extent
+
+
+cdef inline bint meet(Extent a, Extent b) noexcept:
+    return a.start < a.stop and b.start < b.stop and a.start < b.stop and b.start < a.stop
+
+
+cdef bint coincide(cnp.ndarray a, cnp.ndarray b) noexcept:
+    # Whether these are the same elements, in the same memory.
+    cdef int d
+    if (cnp.PyArray_DATA(a) != cnp.PyArray_DATA(b) or not same_shape(a, b)
+            or not cnp.PyArray_EquivArrTypes(a, b)):
+        return False
+    for d in range(cnp.PyArray_NDIM(a)):
+        if cnp.PyArray_STRIDE(a, d) != cnp.PyArray_STRIDE(b, d):
+            return False
+    return True
 
 
 cdef bint share(cnp.ndarray a, cnp.ndarray b) except -1:
-    cdef char *start_a
-    cdef char *stop_a
-    cdef char *start_b
-    cdef char *stop_b
-    if cnp.PyArray_SIZE(a) == 0 or cnp.PyArray_SIZE(b) == 0:
-        return False
-    extent(a, &start_a, &stop_a)
-    extent(b, &start_b, &stop_b)
-    if stop_a <= start_b or stop_b <= start_a:
-        return False
+    # Of arrays whose extents meet.
+    if coincide(a, b):
+        return True
     try:
         return np.shares_memory(a, b, max_work=100_000)
     except np.exceptions.TooHardError:
         return True
 
 
-cdef bint separate(list inputs, list outputs) except -1:
+cdef bint separate(list inputs, list outputs, str grad_name) except -1:
     """Make the result as if nothing overlapped: copy the inputs that would be overwritten before they are read.
 
-    Both lists hold (name, array) or (name, None). An output that is an input, element for element, needs no copy.
-    Returns whether an output overwrites an input.
+    Both lists hold arrays or None; outputs are the gradient, the Hessian, losses and probabilities. An output that is
+    an input, element for element, needs no copy. Returns whether an output overwrites an input.
     """
     cdef bint overwrites = False
-    arrays = [(name, array) for name, array in outputs if array is not None]
-    if not arrays:
-        return False
-    for i, (name, array) in enumerate(arrays):
-        for other_name, other in arrays[:i]:
-            if share(array, other):
-                raise ValueError(f"{name}: expected memory of its own, got an array that shares some with {other_name}")
-    for i, (name, array) in enumerate(inputs):
-        if array is None:
-            continue
-        for _, output in arrays:
-            if share(array, output):
+    cdef Extent extents[4]
+    cdef Extent extent
+    cdef Py_ssize_t i, k
+    for k in range(len(outputs)):
+        extents[k] = extent_of(outputs[k])
+        for i in range(k):
+            if meet(extents[i], extents[k]) and share(outputs[i], outputs[k]):
+                names = (grad_name, "hess_out", "loss_out", "proba_out")
+                raise ValueError(f"{names[k]}: expected memory of its own, got an array that shares some with "
+                                 f"{names[i]}")
+    for i in range(len(inputs)):
+        extent = extent_of(inputs[i])
+        for k in range(len(outputs)):
+            if meet(extent, extents[k]) and share(inputs[i], outputs[k]):
                 overwrites = True
-                same = (
-                    array.__array_interface__["data"][0] == output.__array_interface__["data"][0]
-                    and array.shape == output.shape
-                    and array.strides == output.strides
-                    and array.dtype == output.dtype
-                )
-                if not same:
-                    array = array.copy()
-                    inputs[i] = (name, array)
+                if not coincide(inputs[i], outputs[k]):
+                    inputs[i] = inputs[i].copy()
+                    extent = extent_of(inputs[i])
     return overwrites
 
 

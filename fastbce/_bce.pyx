@@ -27,11 +27,12 @@ from fastbce._arrays cimport (
     as_values,
     broadcast,
     check_reduction,
-    computed_dtype,
+    computed_size,
     describe_input,
     describe_output,
     disjoint,
     dtype_code,
+    empty_like,
     fb_block,
     fb_buffers,
     fb_kernels,
@@ -58,6 +59,9 @@ from fastbce._threads cimport (
     run_chunks,
     threads_for_call,
 )
+
+cdef extern from "numpy/arrayobject.h":
+    cnp.npy_intp PyArray_CountNonzero(cnp.ndarray array) except -1
 
 cnp.import_array()
 
@@ -419,8 +423,7 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
         mask = broadcast(as_mask(where), "where", shape, x_name)
 
     call.kernels = kernels_for(dtype_code(x))
-    real = computed_dtype(call.kernels)
-    call.size = real.itemsize
+    call.size = computed_size(call.kernels)
     call.smoothing = as_fraction(label_smoothing, "label_smoothing")
     call.apart = False
     call.clip_low = -1
@@ -428,8 +431,9 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
         clip = as_number(eps, "eps")
         if not 0 < clip < 0.5:
             raise ValueError(f"eps: expected None or a number in (0, 0.5), got {eps!r}")
-        call.clip_low = real.type(clip)
-        call.clip_high = real.type(1 - clip)
+        call.clip_low, call.clip_high = clip, 1 - clip
+        if call.size == sizeof(float):  # as the kernel computes
+            call.clip_low, call.clip_high = <float>clip, <float>(1 - clip)
 
     call.alpha = call.gamma = 0
     if kind == FOCAL:
@@ -446,9 +450,9 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
     hess = as_output(hess_out, "hess_out", shape, own) if hess_out is not None else None
     losses = as_output(loss_out, "loss_out", shape, own) if loss_out is not None else None
     proba = as_output(proba_out, "proba_out", shape, own) if proba_out is not None else None
-    inputs = [(x_name, x), ("targets", y), ("sample_weight", weight), ("pos_weight", positive), ("where", mask)]
-    overwrites = separate(inputs, [(grad_name, grad), ("hess_out", hess), ("loss_out", losses), ("proba_out", proba)])
-    (_, x), (_, y), (_, weight), (_, positive), (_, mask) = inputs
+    inputs = [x, y, weight, positive, mask]
+    overwrites = separate(inputs, [grad, hess, losses, proba], grad_name)
+    x, y, weight, positive, mask = inputs
 
     call.kind = kind
     call.n = cnp.PyArray_SIZE(x)
@@ -469,10 +473,10 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
 
     # the denominator comes first: the gradient carries it
     if reduction == "mean":
-        denominator = call.n if mask is None else np.count_nonzero(mask)
+        denominator = call.n if mask is None else PyArray_CountNonzero(mask)
     elif reduction == "weighted_mean":
         if weight is None:
-            denominator = call.n if mask is None else np.count_nonzero(mask)
+            denominator = call.n if mask is None else PyArray_CountNonzero(mask)
         else:
             execute(&call, sum_weights, threads, &total)
             denominator = fb_sum_value(total.sum)
@@ -484,14 +488,14 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
         check_range(&call, x, y)
     if results != VALUE:
         if grad is None:
-            grad = np.empty(shape, own)
+            grad = empty_like(x, own)
         describe_output(&call.grad, grad, call.kernels)
     if results == GRAD_AND_HESS:
         if hess is None:
-            hess = np.empty(shape, own)
+            hess = empty_like(x, own)
         describe_output(&call.hess, hess, call.kernels)
     elif losses is None and reduction == "none":
-        losses = np.empty(shape, own)
+        losses = empty_like(x, own)
     if losses is not None:
         describe_output(&call.loss, losses, call.kernels)
         call.loss.direct = call.loss.direct and not overwrites

@@ -1,12 +1,12 @@
 # Softmax cross-entropy: the entry points, the checks, and the loop over rows. Built as _bce.pyx is: a short way in for
 # plain arrays, a general one that names what is wrong, and one way through.
 cimport numpy as cnp
+from cpython.number cimport PyNumber_Index
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 import math
-import operator
 
 import numpy as np
 
@@ -30,11 +30,13 @@ from fastbce._arrays cimport (
     check_reduction,
     classes_last,
     computed_dtype,
+    computed_size,
     describe_input,
     describe_labels,
     describe_output,
     disjoint,
     dtype_code,
+    empty_like,
     fb_buffers,
     fb_kernels,
     fb_lanes,
@@ -871,16 +873,18 @@ cdef object checked_call(Results results, object x_given, object y_given, object
     if not x_shape:
         raise ValueError("logits: expected at least one dimension, that of the classes, got a 0-d array")
     try:
-        axis_given = operator.index(axis_given)
+        axis_given = PyNumber_Index(axis_given)
     except TypeError:
         raise TypeError(f"axis: expected an integer, got {axis_given!r}") from None
     if not -len(x_shape) <= axis_given < len(x_shape):
         raise ValueError(f"axis: expected one in [{-len(x_shape)}, {len(x_shape)}), the axes of logits, "
                          f"got {axis_given}")
-    axis = axis_given % len(x_shape)
+    axis = axis_given if axis_given >= 0 else axis_given + len(x_shape)
     cdef tuple row_shape = x_shape[:axis] + x_shape[axis + 1:]
     call.classes = x_shape[axis]
-    call.rows = math.prod(row_shape)
+    call.rows = 1
+    for length in row_shape:
+        call.rows *= <Py_ssize_t>length
     if call.classes == 0 and call.rows > 0:
         raise ValueError(f"logits: expected at least one class along axis {axis}, got shape {x_shape}")
 
@@ -899,7 +903,7 @@ cdef object checked_call(Results results, object x_given, object y_given, object
         if not call.has_labels:
             raise ValueError(f"ignore_index: expected None with targets that are probabilities, got {ignore_index!r}")
         try:
-            ignored = operator.index(ignore_index)
+            ignored = PyNumber_Index(ignore_index)
         except TypeError:
             raise TypeError(f"ignore_index: expected None or an integer, got {ignore_index!r}") from None
         call.has_ignore = -2**63 < ignored < 2**63
@@ -914,8 +918,7 @@ cdef object checked_call(Results results, object x_given, object y_given, object
         mask = kept if mask is None else np.asarray(np.logical_and(mask, kept))
 
     call.kernels = kernels_for(dtype_code(x))
-    real = computed_dtype(call.kernels)
-    call.size = real.itemsize
+    call.size = computed_size(call.kernels)
     call.smoothing = as_fraction(label_smoothing, "label_smoothing")
     if class_weight is not None:
         classes_weights = as_values(class_weight, "class_weight")
@@ -923,7 +926,7 @@ cdef object checked_call(Results results, object x_given, object y_given, object
             raise ValueError(f"class_weight: expected shape ({call.classes},), one weight a class, "
                              f"got {(<object>classes_weights).shape}")
         describe_input(&given_weights, classes_weights, call.kernels, False)
-        own_weights = np.empty(call.classes, real)  # a copy, which no other thread changes
+        own_weights = empty_like(classes_weights, computed_dtype(call.kernels))  # a copy, which no other thread changes
         transfer(&given_weights, 0, call.classes, <char *>cnp.PyArray_DATA(own_weights), call.size)
         classes_weights = own_weights
         call.class_weight = cnp.PyArray_DATA(classes_weights)
@@ -933,9 +936,9 @@ cdef object checked_call(Results results, object x_given, object y_given, object
     hess = as_output(hess_out, "hess_out", x_shape, own) if hess_out is not None else None
     losses = as_output(loss_out, "loss_out", row_shape, own) if loss_out is not None else None
     proba = as_output(proba_out, "proba_out", x_shape, own) if proba_out is not None else None
-    inputs = [("logits", x), ("targets", y), ("sample_weight", weight), ("where", mask)]
-    overwrites = separate(inputs, [(grad_name, grad), ("hess_out", hess), ("loss_out", losses), ("proba_out", proba)])
-    (_, x), (_, y), (_, weight), (_, mask) = inputs
+    inputs = [x, y, weight, mask]
+    overwrites = separate(inputs, [grad, hess, losses, proba], grad_name)
+    x, y, weight, mask = inputs
 
     describe_input(&call.x, classes_last(x, axis), call.kernels, False)
     if call.has_labels:
@@ -962,11 +965,11 @@ cdef object checked_call(Results results, object x_given, object y_given, object
 
     if results != VALUE:
         if grad is None:
-            grad = np.empty(x_shape, own)
+            grad = empty_like(x, own)
         describe_output(&call.grad, classes_last(grad, axis), call.kernels)
     if results == GRAD_AND_HESS:
         if hess is None:
-            hess = np.empty(x_shape, own)
+            hess = empty_like(x, own)
         describe_output(&call.hess, classes_last(hess, axis), call.kernels)
     elif losses is None and reduction == "none":
         losses = np.empty(row_shape, own)
