@@ -219,6 +219,20 @@ def test_transposed_view_of_the_input(function, dtype):
     assert same_bits(grad, expected[1])
 
 
+@pytest.mark.parametrize("argument", ["targets", "sample_weight", "pos_weight"])
+@pytest.mark.parametrize("function", ["bce", "bce_with_logits"])
+def test_gradient_over_a_single_value(function, dtype, argument):
+    """A value for all elements lies where the first entry of the gradient goes."""
+    first, targets = inputs(function, SHAPE, dtype, soft=True)
+    value = dtype(0.5)
+    operands = {"targets": targets, argument: value}
+    expected = value_and_grad_of(function)(first, **operands)
+    out = np.full(SHAPE, value)
+    loss, grad = value_and_grad_of(function)(first, **operands | {argument: out[0, 0, ...]}, out=out)
+    assert loss == expected[0]
+    assert same_bits(grad, expected[1])
+
+
 def test_outputs_that_share_memory(function, dtype):
     """A ValueError that names both, with nothing written."""
     first, targets = inputs(function, SHAPE, dtype)
