@@ -33,6 +33,25 @@ class Overhead(common.Timed):
             call(x, y, out=grad)
 
 
+class Options(common.Timed):
+    """The same with more to check: weights, or memory that overlaps. The NumPy baseline has neither."""
+
+    params = (("fastbce",), ("bce_with_logits", "cross_entropy"), ("sample_weight", "in place"))
+    param_names = ("implementation", "loss", "option")
+
+    def setup(self, implementation, loss, option):
+        self.library = common.LIBRARIES[implementation]
+        x, self.y = INPUTS[loss]("float32", "1x2" if loss == "cross_entropy" else 1)
+        self.x = x.copy()  # it is overwritten
+        self.options = {"out": self.x} if option == "in place" else {"sample_weight": np.ones(1, np.float32)}
+        self.many_calls(1)
+
+    def time_value_and_grad(self, implementation, loss, option):
+        call, x, y, options = getattr(self.library, loss + "_value_and_grad"), self.x, self.y, self.options
+        for _ in self.calls:
+            call(x, y, **options)
+
+
 class Yardstick(common.Timed):
     """What NumPy takes for a call that only adds two arrays of one element."""
 
