@@ -350,7 +350,7 @@ cdef cnp.ndarray classes_last(cnp.ndarray array, int axis):
     """A view of the array in which `axis` is the last one."""
     if axis == cnp.PyArray_NDIM(array) - 1:
         return array
-    return np.moveaxis(array, axis, -1)
+    return array.transpose(*range(axis), *range(axis + 1, cnp.PyArray_NDIM(array)), axis)
 
 
 cdef object position(Py_ssize_t index, tuple shape):
