@@ -93,6 +93,7 @@ cdef extern from "simd/kernels.h" nogil:
         int64_t (*cross_entropy)(const fb_rows *) noexcept nogil
         size_t (*split_size)(const fb_rows *) noexcept nogil
         void (*split_max)(const fb_rows *, int64_t slice) noexcept nogil
+        void (*split_maxima)(const fb_rows *) noexcept nogil
         void (*split_exp)(const fb_rows *, int64_t piece, int64_t part, void *scratch) noexcept nogil
         int64_t (*split_end)(const fb_rows *, int64_t part, int64_t parts) noexcept nogil
         void (*split_scale)(const fb_rows *, int64_t slice) noexcept nogil

@@ -85,7 +85,9 @@ cdef enum:
     TOGETHER_FROM = 10000
     TOGETHER_BYTES = 3 << 21
     MOST_TOGETHER = 4096
+    # Into that many slices, or of so many bytes, their classes are divided (measured).
     MOST_SLICES = 256
+    SLICE_BYTES = 1 << 19
     # Rows across memory, from so many on and up to so many bytes, are worked on in copies of so many bytes of a class
     # (measured).
     COPIED_FROM = 64
@@ -688,11 +690,12 @@ cdef int split_rows(Call *call, int threads, Partial *total) except -1:
     split.rows.class_weight = call.class_weight
     split.rows.labels = <const int64_t *>inputs
     split.rows.weight = inputs + n * sizeof(int64_t)
-    split.rows.slices = max(pieces, <Py_ssize_t>threads)
     try:
         while start < call.rows:
             n = rows_to_split(call, &split.rows, start)
             split.rows.rows = n
+            split.rows.slices = min(max(n * call.classes * call.size // SLICE_BYTES, <Py_ssize_t>threads),
+                                    <Py_ssize_t>MOST_SLICES)
             split.rows.parts = parts_of_rows(&split.rows, threads)
             split.rows.loss = call.losses + start * call.size
             memory = <char *>malloc(call.kernels.split_size(&split.rows) + CACHE_LINE)
@@ -700,13 +703,14 @@ cdef int split_rows(Call *call, int threads, Partial *total) except -1:
                 raise MemoryError
             split.rows.state = memory + (-<size_t>memory & (CACHE_LINE - 1))
             split_inputs(call, start, n, <int64_t *>split.rows.labels, <char *>split.rows.weight)
-            run_chunks(max_of_slice, &split, split.rows.slices, threads, &partial)
+            run_chunks(max_of_slice, &split, split.rows.slices, threads, &partial, 0, True)
+            call.kernels.split_maxima(&split.rows)
             run_chunks(exp_of_piece, &split, pieces * split.rows.parts, threads, &partial, scratch)
             run_chunks(end_of_part, &split, threads, threads, &partial)
             if partial.wrong >= 0 and total.wrong < 0:
                 total.wrong = start + partial.wrong
             if split.rows.grad != NULL or split.rows.proba != NULL:
-                run_chunks(scale_slice, &split, split.rows.slices, threads, &partial)
+                run_chunks(scale_slice, &split, split.rows.slices, threads, &partial, 0, True)
             free(memory)
             memory = NULL
             start += n

@@ -18,4 +18,4 @@ ctypedef void (*Run)(const void *call, Py_ssize_t chunk, char *memory, Partial *
 
 cdef int threads_for_call(object num_threads) except -1
 cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, Partial *total,
-                    size_t memory=?) except -1
+                    size_t memory=?, bint backwards=?) except -1

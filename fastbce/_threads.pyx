@@ -221,6 +221,7 @@ cdef int take_team(int most) noexcept:
 # A thread's part of the chunks.
 cdef struct Part:
     Py_ssize_t next, stop
+    Py_ssize_t turned  # first + last, where the last comes first; else -1
     char *memory
     double finished
 
@@ -231,8 +232,10 @@ cdef double DEAF = 0.2
 
 cdef void run_part(Run run, const void *call, Partial *partials, Part *part, double until) noexcept nogil:
     cdef fb_float_state host = fb_float_default()  # each thread has its own
+    cdef Py_ssize_t chunk
     while part.next < part.stop:
-        run(call, part.next, part.memory, &partials[part.next])
+        chunk = part.next if part.turned < 0 else part.turned - part.next
+        run(call, chunk, part.memory, &partials[chunk])
         part.next += 1
         if part.next < part.stop and fb_about_now() > until:
             break
@@ -277,8 +280,11 @@ cdef enum:
 
 
 cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, Partial *total,
-                    size_t memory=0) except -1:
-    """Run every chunk without the GIL, and add what they come to in their order, whichever thread ran them."""
+                    size_t memory=0, bint backwards=False) except -1:
+    """Run every chunk without the GIL, and add what they come to in their order, whichever thread ran them.
+
+    backwards: each thread begins with the last of its chunks, which may still be in its caches.
+    """
     cdef int count = take_team(<int>min(<Py_ssize_t>threads, chunks)), i
     cdef bint has_team = count > 1, team = has_team, done
     cdef Partial *partials = <Partial *>malloc(max(chunks, 1) * sizeof(Partial))
@@ -292,6 +298,7 @@ cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, P
         for i in range(count):
             parts[i].next = chunks * i // count
             parts[i].stop = chunks * (i + 1) // count
+            parts[i].turned = parts[i].next + parts[i].stop - 1 if backwards else -1
             parts[i].memory = NULL
             if memory > 0:
                 parts[i].memory = all_memory + (-<size_t>all_memory) % LINE + i * apart

@@ -142,6 +142,7 @@ typedef struct {
     /* The steps of rows that have a state, see split.inc.h; split_end returns what cross_entropy does. */
     size_t (*split_size)(const fb_rows *);
     void (*split_max)(const fb_rows *, int64_t slice);
+    void (*split_maxima)(const fb_rows *);
     void (*split_exp)(const fb_rows *, int64_t piece, int64_t part, void *scratch);
     int64_t (*split_end)(const fb_rows *, int64_t part, int64_t parts);
     void (*split_scale)(const fb_rows *, int64_t slice);

@@ -140,6 +140,7 @@ static const fb_kernels FN(kernels) = {
     .cross_entropy = FN(cross_entropy),
     .split_size = FN(split_size),
     .split_max = FN(split_max),
+    .split_maxima = FN(split_maxima),
     .split_exp = FN(split_exp),
     .split_end = FN(split_end),
     .split_scale = FN(split_scale),

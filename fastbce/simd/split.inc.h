@@ -3,6 +3,8 @@
  *
  * In steps, each done by all threads before the next one: maxima, by slices of the classes; exponentials and their sums, by
  * pieces of the classes and parts of the rows; what rows come to, by parts of them; gradient and probabilities, by slices.
+ * (And by one thread, after the first, the maxima of the slices together.) Slices the last first: so each step begins where the
+ * one before it ended, with what the caches still hold (up to a tenth less time, measured).
  * Rows across memory are worked on together, class after class, which is how they lie: a few at a time would touch every page
  * for each few (twice the time for 64, measured). The bits are those of all_rows. */
 
@@ -75,15 +77,14 @@ static void FN(split_max)(const fb_rows *rows, int64_t slice)
         *max = FN(row_max)(n, (const REAL *)rows->x + first);
 }
 
-/* The maxima of all slices, of count rows. */
-FB_INLINE void FN(split_row_max)(const fb_rows *rows, int64_t start, int64_t count, REAL *max)
+/* The maxima of the rows take the place of those of the first slice. */
+static void FN(split_maxima)(const fb_rows *rows)
 {
     const FN(split) split = FN(split_of)(rows);
-    for (int64_t i = 0; i < count; i++)
-        max[i] = (REAL)-INFINITY;
-    for (int64_t slice = 0; slice < rows->slices; slice++) {
-        const REAL *of_slice = split.maxima + slice * split.apart + start;
-        for (int64_t i = 0; i < count; i++)
+    REAL *max = split.maxima;
+    for (int64_t slice = 1; slice < rows->slices; slice++) {
+        const REAL *of_slice = max + slice * split.apart;
+        for (int64_t i = 0; i < rows->rows; i++)
             max[i] = of_slice[i] > max[i] ? of_slice[i] : max[i];
     }
 }
@@ -104,23 +105,20 @@ static void FN(split_exp)(const fb_rows *rows, int64_t piece, int64_t part, void
     const FN(split) split = FN(split_of)(rows);
     FN(across_sums) *sums = (FN(across_sums) *)(split.sums + (size_t)piece * split.sums_size) +
                             start / FB_LANES;
-    REAL max[FB_LANES] FB_ALIGNED;
     if (rows->apart.x) {
         FN(across_place) place = {.x = (const REAL *)rows->x + start, .x_apart = rows->apart.x};
         place.e = FN(across_exp)(rows, start, scratch, &place.e_apart);
         place.x_ahead = FB_FOUR * FB_LANES * place.x_apart;
         place.e_ahead = FB_FOUR * FB_LANES * place.e_apart;
         for (int64_t i = 0; i < FN(vectors_of)(count); i++) {
-            FN(split_row_max)(rows, start + FN(vector_of)(i, count), FB_LANES, max);
-            FN(set_peaks)(max, &sums[i].peaks);
+            FN(set_peaks)(split.maxima + start + FN(vector_of)(i, count), &sums[i].peaks);
             FN(begin_sums)(&sums[i], end - first, FB_LANES);
         }
         FN(split_across)(place, first, end, count, sums);
     } else {
         REAL *e = rows->grad ? rows->grad : rows->proba;
-        FN(split_row_max)(rows, 0, 1, max);
         e = e ? e + first : scratch;
-        FN(exp_piece)(end - first, (const REAL *)rows->x + first, NULL, max[0], e,
+        FN(exp_piece)(end - first, (const REAL *)rows->x + first, NULL, split.maxima[0], e,
                       (FN(exp_lanes) *)(split.sums + (size_t)piece * split.sums_size), NULL,
                       FN(row_later)(rows, 0, first, e, NULL));
     }
@@ -166,7 +164,7 @@ static int64_t FN(split_end)(const fb_rows *rows, int64_t part, int64_t parts)
         const int64_t found = FN(read_labels)(&group, rows, (const REAL *)rows->x + start, start, count,
                                               FN(LABELS));
         bad = bad < 0 ? found : bad;
-        FN(split_row_max)(rows, start, count, group.max);
+        memcpy(group.max, split.maxima + start, (size_t)count * sizeof(REAL));
         if (rows->apart.x)
             FN(split_totals)(rows, from / FB_LANES + i, &group);
         else
