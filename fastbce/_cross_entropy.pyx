@@ -80,9 +80,11 @@ cdef enum:
     ACROSS_ROWS = 128
     TURNED_ROWS = 64
     TURNED = 1 << 20
-    # Rows across memory of so many classes, all neighbours or neighbours of so many bytes, are worked on together
-    # (measured), up to numbers of rows and threads that bound the memory for it.
+    # Rows across memory of so many classes, or by several threads of so many times as many classes as there are rows,
+    # all neighbours or neighbours of so many bytes, are worked on together (measured), up to numbers of rows and
+    # threads that bound the memory for it.
     TOGETHER_FROM = 10000
+    TOGETHER_TIMES = 6
     TOGETHER_BYTES = 3 << 21
     MOST_TOGETHER = 4096
     # Into that many slices, or of so many bytes, their classes are divided (measured).
@@ -612,13 +614,13 @@ cdef inline Py_ssize_t pieces_of(Py_ssize_t classes) noexcept nogil:
     return (classes + FB_PIECE - 1) // FB_PIECE
 
 
-cdef Py_ssize_t parts_of_rows(const fb_rows *rows, int threads) noexcept nogil:
-    # One, if pieces of all rows give each thread as much to do, within a tenth; else as many as threads.
+cdef Py_ssize_t parts_of_lanes(const fb_rows *rows, int threads) noexcept nogil:
+    # One, if pieces give each thread as much to do, within a tenth, or the row lies along memory; else one a thread.
     cdef Py_ssize_t pieces = pieces_of(rows.classes), i, share, most = 0
     for i in range(threads):
         share = min(pieces * (i + 1) // threads * FB_PIECE, rows.classes) - pieces * i // threads * FB_PIECE
         most = max(most, share)
-    return 1 if most * threads * 10 <= rows.classes * 11 else max(min(<Py_ssize_t>threads, rows.rows // FB_LANES), 1)
+    return 1 if rows.apart.x == 0 or most * threads * 10 <= rows.classes * 11 else min(threads, FB_LANES)
 
 
 cdef bint has_steps(const Call *call) noexcept nogil:
@@ -639,10 +641,13 @@ cdef bint can_split(const Call *call, int threads) noexcept nogil:
     if call.across:
         if not (has_neighbours(&call.x) and has_neighbours(&call.grad) and has_neighbours(&call.proba)):
             return False
-        if call.rows < threads * FB_LANES:
-            return call.classes >= 2 * FB_PIECE
-        return (call.classes >= TOGETHER_FROM
-                and (call.rows == run or run * call.classes * call.size >= TOGETHER_BYTES))
+        if call.rows < threads * FB_LANES and call.classes >= 2 * FB_PIECE:
+            return True
+        # A class of few rows is few cache lines, which threads that divide the rows would write at the same time.
+        if call.classes < TOGETHER_FROM and not (1 < threads <= FB_LANES
+                                                 and call.classes >= TOGETHER_TIMES * call.rows):
+            return False
+        return call.rows == run or run * call.classes * call.size >= TOGETHER_BYTES
     return (call.classes >= 2 * FB_PIECE and call.rows < threads and call.x.direct and call.grad.direct
             and call.proba.direct)
 
@@ -696,7 +701,7 @@ cdef int split_rows(Call *call, int threads, Partial *total) except -1:
             split.rows.rows = n
             split.rows.slices = min(max(n * call.classes * call.size // SLICE_BYTES, <Py_ssize_t>threads),
                                     <Py_ssize_t>MOST_SLICES)
-            split.rows.parts = parts_of_rows(&split.rows, threads)
+            split.rows.parts = parts_of_lanes(&split.rows, threads)
             split.rows.loss = call.losses + start * call.size
             memory = <char *>malloc(call.kernels.split_size(&split.rows) + CACHE_LINE)
             if memory == NULL or inputs == NULL:

@@ -10,9 +10,12 @@ from cases import same_bits
 import fastbce as fb
 
 PIECE = 8192  # classes that are summed at once
-# Fewer vectors of rows than threads; a vector; a rest of one row, of all but one; a last piece of one class,
-# of one vector; pieces that threads share evenly, and that they do not.
+# One piece, of which threads take lanes. Fewer vectors of rows than threads; a vector; a rest of one row,
+# of all but one; a last piece of one class, of one vector; pieces that threads share evenly, and that they
+# do not.
 SHAPES = [
+    (50, 1311),
+    (70, 5008),
     (16, 2 * PIECE + 1),
     (17, 2 * PIECE + 16),
     (31, 10_000),
@@ -35,7 +38,7 @@ def logits(request, shape):
     x[1, 5] = np.nan
     x[2] = -np.inf
     x[3, -1] = np.inf
-    x[4, [7, PIECE]] = np.inf  # no limit exists
+    x[4, [7, min(PIECE, shape[1] - 2)]] = np.inf  # no limit exists
     return x
 
 

@@ -140,20 +140,20 @@ FB_INLINE void FN(begin_sums)(FN(across_sums) * sums, int64_t classes, size_t la
 }
 
 /* exp(x - max) of a piece of count rows, added to its sums: all rows of a class, before the next one, for they are neighbours.
- * What fills no vector of a row is a step of its own, as in exp_piece. */
+ * What fills no vector of a row is a step of its own, as in exp_piece. Of lanes first .. last: all, or a thread's. */
 FB_INLINE void FN(across_piece)(FN(across_place) place, int64_t begin, int64_t end, int64_t count,
-                                FN(across_sums) * sums)
+                                int64_t first, int64_t last, FN(across_sums) * sums)
 {
-    const int64_t whole = begin + ((end - begin) & -FB_LANES), last = count - FB_LANES;
+    const int64_t whole = begin + ((end - begin) & -FB_LANES), last_row = count - FB_LANES;
     int64_t stop;
     for (int64_t c = begin; c < end; c = stop) {
         const int64_t limit = c < whole ? whole : end;
         stop = limit - c < FB_FOUR * FB_LANES ? limit : c + FB_FOUR * FB_LANES;
-        for (int64_t k = 0; k < FB_LANES && c + k < stop; k++) {
+        for (int64_t k = first; k < last && c + k < stop; k++) {
             FN(across_sums) *one = sums;
             for (int64_t row = 0; row < count; row += FB_LANES, one++)
-                FN(across_four)(FN(vector_at)(place, row < last ? row : last), c + k, stop, FB_LANES, one,
-                                one->lanes.sum[k], one->lanes.lost[k]);
+                FN(across_four)(FN(vector_at)(place, row < last_row ? row : last_row), c + k, stop, FB_LANES,
+                                one, one->lanes.sum[k], one->lanes.lost[k]);
         }
     }
 }
@@ -222,7 +222,7 @@ FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t 
             const int64_t end = classes - begin < FB_PIECE ? classes : begin + FB_PIECE;
             for (int64_t i = 0; i < vectors; i++)
                 FN(begin_sums)(&sums[i], end - begin, FB_LANES);
-            FN(across_piece)(place, begin, end, count, sums);
+            FN(across_piece)(place, begin, end, count, 0, FB_LANES, sums);
             for (int64_t i = 0; i < vectors; i++)
                 FN(merge_sums)(&sums[i], &total[i], ties[i]);
         }

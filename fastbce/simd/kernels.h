@@ -111,7 +111,7 @@ typedef struct {
      * the one before. */
     int64_t group, run, x_beyond, grad_beyond;
     int64_t second_level; /* how many bytes a core's second-level cache holds, 0 if that is not known */
-    /* Of the steps in split.inc.h: how many slices the classes are divided into, and parts the rows; what the steps have to know
+    /* Of the steps in split.inc.h: how many slices the classes are divided into, and parts the lanes; what the steps have to know
      * of each other, split_size bytes at a cache line. */
     int64_t slices, parts;
     void *state;

@@ -2,7 +2,7 @@
  * not overwritten, and there is no Hessian.
  *
  * In steps, each done by all threads before the next one: maxima, by slices of the classes; exponentials and their sums, by
- * pieces of the classes and parts of the rows; what rows come to, by parts of them; gradient and probabilities, by slices.
+ * pieces of the classes and parts of the lanes; what rows come to, by parts of them; gradient and probabilities, by slices.
  * (And by one thread, after the first, the maxima of the slices together.) Slices the last first: so each step begins where the
  * one before it ended, with what the caches still hold (up to a tenth less time, measured).
  * Rows across memory are worked on together, class after class, which is how they lie: a few at a time would touch every page
@@ -51,7 +51,8 @@ FB_INLINE int64_t FN(pieces_of)(const fb_rows *rows)
 static size_t FN(split_size)(const fb_rows *rows)
 {
     const size_t of_row = sizeof(int64_t) + (4 + (size_t)rows->slices) * sizeof(REAL);
-    return (size_t)FN(split_rows)(rows) * of_row + (size_t)FN(pieces_of)(rows) * FN(split_sums_size)(rows);
+    const size_t sums = (size_t)(FN(pieces_of)(rows) * rows->parts);
+    return (size_t)FN(split_rows)(rows) * of_row + sums * FN(split_sums_size)(rows);
 }
 
 /* Where a slice of the classes begins. */
@@ -91,35 +92,42 @@ static void FN(split_maxima)(const fb_rows *rows)
 
 /* Not inlined: float64 would take a sixth more time (GCC 12). */
 static __attribute__((noinline)) void FN(split_across)(FN(across_place) place, int64_t begin, int64_t end,
-                                                       int64_t count, FN(across_sums) * sums)
+                                                       int64_t count, int64_t first, int64_t last,
+                                                       FN(across_sums) * sums)
 {
-    FN(across_piece)(place, begin, end, count, sums);
+    FN(across_piece)(place, begin, end, count, first, last, sums);
 }
 
-/* scratch: FB_PIECE elements, and no more rows, used where neither gradient nor probabilities are wanted. */
+/* How many of n classes belong to lanes first .. last. */
+FB_INLINE int64_t FN(classes_of)(int64_t n, int64_t first, int64_t last)
+{
+    const int64_t rest = n % FB_LANES, some = (rest < last ? rest : last) - first;
+    return n / FB_LANES * (last - first) + (some > 0 ? some : 0);
+}
+
+/* Of a part of the lanes. scratch: FB_PIECE elements, and no more rows, used where neither gradient nor probabilities are wanted. */
 static void FN(split_exp)(const fb_rows *rows, int64_t piece, int64_t part, void *scratch)
 {
-    const int64_t first = piece * FB_PIECE, start = FN(part_of)(rows, part, rows->parts);
-    const int64_t count = FN(part_of)(rows, part + 1, rows->parts) - start;
-    const int64_t end = rows->classes - first < FB_PIECE ? rows->classes : first + FB_PIECE;
+    const int64_t first = piece * FB_PIECE,
+                  n = rows->classes - first < FB_PIECE ? rows->classes - first : FB_PIECE;
     const FN(split) split = FN(split_of)(rows);
-    FN(across_sums) *sums = (FN(across_sums) *)(split.sums + (size_t)piece * split.sums_size) +
-                            start / FB_LANES;
+    void *of_part = split.sums + (size_t)(piece * rows->parts + part) * split.sums_size;
     if (rows->apart.x) {
-        FN(across_place) place = {.x = (const REAL *)rows->x + start, .x_apart = rows->apart.x};
-        place.e = FN(across_exp)(rows, start, scratch, &place.e_apart);
+        const int64_t lane = FB_LANES * part / rows->parts, stop = FB_LANES * (part + 1) / rows->parts;
+        FN(across_sums) *sums = of_part;
+        FN(across_place) place = {.x = rows->x, .x_apart = rows->apart.x};
+        place.e = FN(across_exp)(rows, 0, scratch, &place.e_apart);
         place.x_ahead = FB_FOUR * FB_LANES * place.x_apart;
         place.e_ahead = FB_FOUR * FB_LANES * place.e_apart;
-        for (int64_t i = 0; i < FN(vectors_of)(count); i++) {
-            FN(set_peaks)(split.maxima + start + FN(vector_of)(i, count), &sums[i].peaks);
-            FN(begin_sums)(&sums[i], end - first, FB_LANES);
+        for (int64_t i = 0; i < FN(vectors_of)(rows->rows); i++) {
+            FN(set_peaks)(split.maxima + FN(vector_of)(i, rows->rows), &sums[i].peaks);
+            FN(begin_sums)(&sums[i], FN(classes_of)(n, lane, stop), FB_LANES);
         }
-        FN(split_across)(place, first, end, count, sums);
+        FN(split_across)(place, first, first + n, rows->rows, lane, stop, sums);
     } else {
         REAL *e = rows->grad ? rows->grad : rows->proba;
         e = e ? e + first : scratch;
-        FN(exp_piece)(end - first, (const REAL *)rows->x + first, NULL, split.maxima[0], e,
-                      (FN(exp_lanes) *)(split.sums + (size_t)piece * split.sums_size), NULL,
+        FN(exp_piece)(n, (const REAL *)rows->x + first, NULL, split.maxima[0], e, of_part, NULL,
                       FN(row_later)(rows, 0, first, e, NULL));
     }
 }
@@ -143,7 +151,7 @@ FB_INLINE void FN(split_totals)(const fb_rows *rows, int64_t vector, FN(group) *
     memset(&total, 0, sizeof total);
     for (int k = 0; k < FB_LANES; k++)
         group->ties[k] = 0;
-    for (int64_t piece = 0; piece < FN(pieces_of)(rows); piece++)
+    for (int64_t piece = 0; piece < FN(pieces_of)(rows) * rows->parts; piece++)
         FN(merge_sums)((FN(across_sums) *)(split.sums + (size_t)piece * split.sums_size) + vector, &total,
                        group->ties);
     FN(lane_totals)(total.sum, total.lost, group->max, group->ties, group->rest);
