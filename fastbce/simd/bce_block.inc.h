@@ -104,16 +104,16 @@ FB_INLINE int FN(exp_loop)(const fb_block *block, int ordinary, FN(pairs) *restr
 }
 
 /* What FB_LANES elements of a block to come read and write. */
-FB_INLINE void FN(fetch_later)(const fb_block *block, int weights, int wanted, int64_t at)
+FB_INLINE void FN(fetch_later)(const fb_block *block, int64_t at)
 {
     const int64_t later = block->ahead + at;
     FN(fetch_vector)((const REAL *)block->x + later);
     FN(fetch_vector)((const REAL *)block->y + later);
-    if (weights == FB_OF_SAMPLES || weights == FB_OF_TERMS)
+    if (block->weight)
         FN(fetch_vector)((const REAL *)block->weight + later);
-    if (wanted & FB_GRAD)
+    if (block->grad)
         FN(fetch_vector)((const REAL *)block->grad + later);
-    if (wanted & FB_HESS)
+    if (block->hess)
         FN(fetch_vector)((const REAL *)block->hess + later);
 }
 
@@ -122,14 +122,14 @@ typedef struct {
     REAL u[FB_BLOCK], sum[FB_BLOCK], lost[FB_BLOCK];
 } FN(sigmoids);
 
-FB_INLINE void FN(sigmoid_loop)(const fb_block *block, int weights, int wanted, int ordinary,
-                                const FN(pairs) * t, FN(sigmoids) * result)
+FB_INLINE void FN(sigmoid_loop)(const fb_block *block, int ordinary, const FN(pairs) * t,
+                                FN(sigmoids) * result)
 {
     const int64_t n = block->n & -FB_LANES;
     for (int64_t begin = 0, end; begin < n; begin = end) {
         end = FN(begin_part)(block, begin, n);
         for (int64_t at = begin; at < end; at += FB_LANES) {
-            FN(fetch_later)(block, weights, wanted, at);
+            FN(fetch_later)(block, at);
             FB_INDEPENDENT
             FB_ROLLED
             for (int64_t i = at; i < at + FB_LANES; i++) {
@@ -159,7 +159,7 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weights, int
     FN(sigmoids) sigmoids FB_ALIGNED;
     BITS largest = 0;
 
-    FN(sigmoid_loop)(block, weights, wanted, ordinary, ts, &sigmoids);
+    FN(sigmoid_loop)(block, ordinary, ts, &sigmoids);
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
         const FN(sigmoid_parts) sigmoid = {sigmoids.u[i], sigmoids.sum[i], sigmoids.lost[i]};
@@ -281,8 +281,7 @@ FB_INLINE FN(known) FN(hard_likelihoods)(const fb_block *block, int ordinary, FN
     for (int64_t begin = 0, end; begin < n; begin = end) {
         end = FN(begin_part)(block, begin, n);
         for (int64_t at = begin; at < end; at += FB_LANES) {
-            FN(fetch_later)(block, block->weight ? FB_OF_SAMPLES : FB_UNWEIGHTED, block->grad ? FB_GRAD : 0,
-                            at);
+            FN(fetch_later)(block, at);
             FB_INDEPENDENT
             FB_ROLLED
             for (int i = 0; i < FB_LANES; i++) {
@@ -345,8 +344,7 @@ FB_INLINE int FN(soft_likelihoods)(const fb_block *block, int weights, int limit
     for (int64_t begin = 0, end; begin < n; begin = end) {
         end = FN(begin_part)(block, begin, n);
         for (int64_t at = begin; at < end; at += FB_LANES) {
-            FN(fetch_later)(block, block->weight ? FB_OF_SAMPLES : FB_UNWEIGHTED, block->grad ? FB_GRAD : 0,
-                            at);
+            FN(fetch_later)(block, at);
             FB_INDEPENDENT
             FB_ROLLED
             for (int i = 0; i < FB_LANES; i++) {
