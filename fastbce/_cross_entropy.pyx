@@ -87,7 +87,7 @@ cdef enum:
     TOGETHER_TIMES = 6
     TOGETHER_BYTES = 3 << 21
     MOST_TOGETHER = 4096
-    # Into that many slices, or of so many bytes, their classes are divided (measured).
+    # Their classes are divided into slices of so many bytes (measured), one a thread at least and so many at most.
     MOST_SLICES = 256
     SLICE_BYTES = 1 << 19
     # Rows across memory, from so many on and up to so many bytes, are worked on in copies of so many bytes of a class
@@ -591,7 +591,7 @@ cdef void max_of_slice(const void *split_, Py_ssize_t slice, char *memory, Parti
 
 
 cdef void exp_of_piece(const void *split_, Py_ssize_t task, char *memory, Partial *partial) noexcept nogil:
-    # Parts of the rows one after the other, beginning with a piece of their own: threads are not to write side by side.
+    # Parts of the lanes one after the other, each from a piece of its own on: threads are not to write side by side.
     cdef const Split *split = <const Split *>split_
     cdef Py_ssize_t pieces = pieces_of(split.rows.classes), part = task // pieces
     no_result(partial)
@@ -615,7 +615,8 @@ cdef inline Py_ssize_t pieces_of(Py_ssize_t classes) noexcept nogil:
 
 
 cdef Py_ssize_t parts_of_lanes(const fb_rows *rows, int threads) noexcept nogil:
-    # One, if pieces give each thread as much to do, within a tenth, or the row lies along memory; else one a thread.
+    # One, if pieces give each thread as much to do, within a tenth, or the row lies along memory; else one a
+    # thread, while there are lanes.
     cdef Py_ssize_t pieces = pieces_of(rows.classes), i, share, most = 0
     for i in range(threads):
         share = min(pieces * (i + 1) // threads * FB_PIECE, rows.classes) - pieces * i // threads * FB_PIECE
@@ -634,7 +635,7 @@ cdef inline bint has_neighbours(const Operand *operand) noexcept nogil:
 
 cdef bint can_split(const Call *call, int threads) noexcept nogil:
     # Rows of many classes, used as they lie: fewer than threads, or, across memory, fewer vectors of rows than threads,
-    # or all neighbours, or as many of them as no cache holds.
+    # or all neighbours, or as many of them as no cache holds; there also of fewer classes, but many more than rows.
     cdef Py_ssize_t run = call.x.shape[max(call.x.ndim - 2, 0)]
     if not has_steps(call):
         return False
@@ -644,8 +645,9 @@ cdef bint can_split(const Call *call, int threads) noexcept nogil:
         if call.rows < threads * FB_LANES and call.classes >= 2 * FB_PIECE:
             return True
         # A class of few rows is few cache lines, which threads that divide the rows would write at the same time.
-        if call.classes < TOGETHER_FROM and not (1 < threads <= FB_LANES
-                                                 and call.classes >= TOGETHER_TIMES * call.rows):
+        if call.classes < TOGETHER_FROM and not (
+                1 < threads <= min(<Py_ssize_t>FB_LANES, call.rows * call.classes // CHUNK)
+                and call.classes >= TOGETHER_TIMES * call.rows):
             return False
         return call.rows == run or run * call.classes * call.size >= TOGETHER_BYTES
     return (call.classes >= 2 * FB_PIECE and call.rows < threads and call.x.direct and call.grad.direct

@@ -283,7 +283,7 @@ cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, P
                     size_t memory=0, bint backwards=False) except -1:
     """Run every chunk without the GIL, and add what they come to in their order, whichever thread ran them.
 
-    backwards: each thread begins with the last of its chunks, which may still be in its caches.
+    backwards: each thread begins with the last of its chunks: it, or at the end the first, may still be in its caches.
     """
     cdef int count = take_team(<int>min(<Py_ssize_t>threads, chunks)), i
     cdef bint has_team = count > 1, team = has_team, done

@@ -53,7 +53,7 @@ def turned(logits):
     return logits.T.copy(order="C")
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3, 7])
+@pytest.mark.parametrize("threads", [1, 2, 3, 7, 20])
 def test_loss_and_gradient(logits, labels, threads):
     x = turned(logits)
     out = np.empty_like(x)

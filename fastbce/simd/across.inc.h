@@ -12,11 +12,11 @@ typedef struct {
     double sum[FB_LANES][FB_LANES], lost[FB_LANES][FB_LANES];
 } FN(across_lanes);
 
-/* Those of a piece, in progress. */
+/* Those of a piece, in progress; or of some of its lanes, and the ties of their classes. */
 typedef struct {
-    FN(across_lanes) lanes;
-    FN(peaks) peaks;
+    FN(peaks) peaks FB_ALIGNED;
     SIGNED_BITS ties[FB_LANES];
+    FN(across_lanes) * lanes;
 } FN(across_sums);
 
 /* Of count rows, FB_LANES or more, how many vectors they are, and which row the i-th begins with: what is left goes with rows
@@ -130,11 +130,12 @@ FB_INLINE void FN(across_four)(FN(across_place) place, int64_t start, int64_t st
     memcpy(sums->ties, ties, sizeof ties);
 }
 
-/* Nothing is summed yet, of so many classes. */
-FB_INLINE void FN(begin_sums)(FN(across_sums) * sums, int64_t classes, size_t lanes)
+/* Nothing is summed yet, of so many classes in lanes first .. last. */
+FB_INLINE void FN(begin_sums)(FN(across_sums) * sums, int64_t classes, int64_t first, int64_t last)
 {
-    memset(sums->lanes.sum, 0, lanes * sizeof sums->lanes.sum[0]);
-    memset(sums->lanes.lost, 0, lanes * sizeof sums->lanes.lost[0]);
+    const size_t bytes = (size_t)(last - first) * sizeof sums->lanes->sum[0];
+    memset(sums->lanes->sum[first], 0, bytes);
+    memset(sums->lanes->lost[first], 0, bytes);
     for (int k = 0; k < FB_LANES; k++)
         sums->ties[k] = (SIGNED_BITS)classes;
 }
@@ -153,7 +154,7 @@ FB_INLINE void FN(across_piece)(FN(across_place) place, int64_t begin, int64_t e
             FN(across_sums) *one = sums;
             for (int64_t row = 0; row < count; row += FB_LANES, one++)
                 FN(across_four)(FN(vector_at)(place, row < last_row ? row : last_row), c + k, stop, FB_LANES,
-                                one, one->lanes.sum[k], one->lanes.lost[k]);
+                                one, one->lanes->sum[k], one->lanes->lost[k]);
         }
     }
 }
@@ -162,7 +163,7 @@ FB_INLINE void FN(across_piece)(FN(across_place) place, int64_t begin, int64_t e
 FB_INLINE void FN(merge_sums)(const FN(across_sums) * sums, FN(across_lanes) * lanes, SIGNED_BITS *ties)
 {
     for (int k = 0; k < FB_LANES; k++) {
-        FN(merge_lanes)(sums->lanes.sum[k], sums->lanes.lost[k], lanes->sum[k], lanes->lost[k]);
+        FN(merge_lanes)(sums->lanes->sum[k], sums->lanes->lost[k], lanes->sum[k], lanes->lost[k]);
         ties[k] += sums->ties[k];
     }
 }
@@ -189,7 +190,7 @@ FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t 
 {
     const int64_t classes = rows->classes, vectors = FN(vectors_of)(count);
     FN(across_sums) sums[FB_ACROSS / FB_LANES] FB_ALIGNED;
-    FN(across_lanes) total[FB_ACROSS / FB_LANES] FB_ALIGNED;
+    FN(across_lanes) lanes[FB_ACROSS / FB_LANES] FB_ALIGNED, total[FB_ACROSS / FB_LANES] FB_ALIGNED;
     REAL nowhere[FB_ACROSS] FB_ALIGNED;
     FN(across_place) place = {.x = (const REAL *)rows->x + start, .x_apart = rows->apart.x};
     place.e = FN(across_exp)(rows, start, nowhere, &place.e_apart);
@@ -197,21 +198,23 @@ FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t 
     place.e_ahead = FN(across_ahead)(rows, start, count, most, place.e_apart);
 
     FN(across_max)(place.x, place.x_apart, classes, count, group->max);
-    for (int64_t i = 0; i < vectors; i++)
+    for (int64_t i = 0; i < vectors; i++) {
         FN(set_peaks)(group->max + FN(vector_of)(i, count), &sums[i].peaks);
+        sums[i].lanes = &lanes[i];
+    }
     if (classes <= FB_FEW_CLASSES) {
         for (int64_t i = 0; i < vectors; i++)
-            FN(begin_sums)(&sums[i], classes, 1);
+            FN(begin_sums)(&sums[i], classes, 0, 1);
         for (int64_t c = 0; c < classes; c += FB_FOUR)
             for (int64_t i = 0; i < vectors; i++)
                 FN(across_four)(FN(vector_at)(place, FN(vector_of)(i, count)), c,
-                                c + FB_FOUR < classes ? c + FB_FOUR : classes, 1, &sums[i],
-                                sums[i].lanes.sum[0], sums[i].lanes.lost[0]);
+                                c + FB_FOUR < classes ? c + FB_FOUR : classes, 1, &sums[i], lanes[i].sum[0],
+                                lanes[i].lost[0]);
         for (int64_t i = 0; i < vectors; i++) {
             const int64_t row = FN(vector_of)(i, count);
             memcpy(group->ties + row, sums[i].ties, sizeof sums[i].ties);
             for (int k = 0; k < FB_LANES; k++)
-                group->rest[row + k] = FN(rest_of)(sums[i].lanes.sum[0][k], sums[i].lanes.lost[0][k],
+                group->rest[row + k] = FN(rest_of)(lanes[i].sum[0][k], lanes[i].lost[0][k],
                                                    sums[i].peaks.max[k], sums[i].ties[k]);
         }
     } else {
@@ -221,7 +224,7 @@ FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t 
         for (int64_t begin = 0; begin < classes; begin += FB_PIECE) {
             const int64_t end = classes - begin < FB_PIECE ? classes : begin + FB_PIECE;
             for (int64_t i = 0; i < vectors; i++)
-                FN(begin_sums)(&sums[i], end - begin, FB_LANES);
+                FN(begin_sums)(&sums[i], end - begin, 0, FB_LANES);
             FN(across_piece)(place, begin, end, count, 0, FB_LANES, sums);
             for (int64_t i = 0; i < vectors; i++)
                 FN(merge_sums)(&sums[i], &total[i], ties[i]);

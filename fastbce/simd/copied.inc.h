@@ -75,7 +75,7 @@ FB_INLINE void FN(copied_classes)(FN(beside) beside, int64_t c, int64_t n, int a
             FN(work_beside)(beside, c + FB_LANES, writes, reads, factor, weight, best);
             FN(exp_add)(second, &peaks, second, two, ties);
         }
-        FN(exp_flush)(two, sums->lanes.sum[k], sums->lanes.lost[k]);
+        FN(exp_flush)(two, sums->lanes->sum[k], sums->lanes->lost[k]);
     }
     if (sums)
         memcpy(sums->ties, ties, sizeof ties);
@@ -128,18 +128,20 @@ FB_INLINE void FN(copied_exp)(const fb_rows *rows, const FN(copied) * before, FN
 {
     const int64_t classes = rows->classes, vectors = here->vectors;
     FN(across_sums) sums[FB_ACROSS / FB_LANES] FB_ALIGNED;
-    FN(across_lanes) total[FB_ACROSS / FB_LANES] FB_ALIGNED;
+    FN(across_lanes) lanes[FB_ACROSS / FB_LANES] FB_ALIGNED, total[FB_ACROSS / FB_LANES] FB_ALIGNED;
     SIGNED_BITS ties[FB_ACROSS / FB_LANES][FB_LANES] FB_ALIGNED;
     memset(total, 0, (size_t)vectors * sizeof *total);
     memset(ties, 0, (size_t)vectors * sizeof *ties);
-    for (int64_t i = 0; i < vectors; i++)
+    for (int64_t i = 0; i < vectors; i++) {
         FN(set_peaks)(here->max + i * FB_LANES, &sums[i].peaks);
+        sums[i].lanes = &lanes[i];
+    }
     for (int64_t begin = 0; begin < classes; begin += FB_PIECE) {
         const int64_t end = classes - begin < FB_PIECE ? classes : begin + FB_PIECE;
         const int64_t whole = begin + ((end - begin) & -FB_LANES);
         int64_t stop;
         for (int64_t i = 0; i < vectors; i++)
-            FN(begin_sums)(&sums[i], end - begin, FB_LANES);
+            FN(begin_sums)(&sums[i], end - begin, 0, FB_LANES);
         for (int64_t c = begin; c < end; c = stop) {
             const int64_t limit = c < whole ? whole : end;
             stop = limit - c < FN(COPIED_STEP) ? limit : c + FN(COPIED_STEP);

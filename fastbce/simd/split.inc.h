@@ -2,14 +2,15 @@
  * not overwritten, and there is no Hessian.
  *
  * In steps, each done by all threads before the next one: maxima, by slices of the classes; exponentials and their sums, by
- * pieces of the classes and parts of the lanes; what rows come to, by parts of them; gradient and probabilities, by slices.
+ * pieces of the classes and, across memory, parts of the lanes; what rows come to, by parts of the rows; gradient and
+ * probabilities, by slices.
  * (And by one thread, after the first, the maxima of the slices together.) Slices the last first: so each step begins where the
  * one before it ended, with what the caches still hold (up to a tenth less time, measured).
  * Rows across memory are worked on together, class after class, which is how they lie: a few at a time would touch every page
  * for each few (twice the time for 64, measured). The bits are those of all_rows. */
 
 /* What the steps have to know of each other: of each row, see group; the maxima of each slice; and the sums of each piece, one
- * exp_lanes, or across_sums for each vector. */
+ * exp_lanes, or across_lanes for each vector, behind which each part has across_sums for each vector. */
 typedef struct {
     int64_t *label;
     REAL *weight, *factor, *entry, *inverse, *maxima;
@@ -26,8 +27,8 @@ FB_INLINE int64_t FN(split_rows)(const fb_rows *rows)
 
 FB_INLINE size_t FN(split_sums_size)(const fb_rows *rows)
 {
-    return rows->apart.x ? (size_t)FN(vectors_of)(rows->rows) * sizeof(FN(across_sums))
-                         : sizeof(FN(exp_lanes));
+    const size_t of_vector = sizeof(FN(across_lanes)) + (size_t)rows->parts * sizeof(FN(across_sums));
+    return rows->apart.x ? (size_t)FN(vectors_of)(rows->rows) * of_vector : sizeof(FN(exp_lanes));
 }
 
 FB_INLINE FN(split) FN(split_of)(const fb_rows *rows)
@@ -51,8 +52,7 @@ FB_INLINE int64_t FN(pieces_of)(const fb_rows *rows)
 static size_t FN(split_size)(const fb_rows *rows)
 {
     const size_t of_row = sizeof(int64_t) + (4 + (size_t)rows->slices) * sizeof(REAL);
-    const size_t sums = (size_t)(FN(pieces_of)(rows) * rows->parts);
-    return (size_t)FN(split_rows)(rows) * of_row + sums * FN(split_sums_size)(rows);
+    return (size_t)FN(split_rows)(rows) * of_row + (size_t)FN(pieces_of)(rows) * FN(split_sums_size)(rows);
 }
 
 /* Where a slice of the classes begins. */
@@ -105,29 +105,42 @@ FB_INLINE int64_t FN(classes_of)(int64_t n, int64_t first, int64_t last)
     return n / FB_LANES * (last - first) + (some > 0 ? some : 0);
 }
 
-/* Of a part of the lanes. scratch: FB_PIECE elements, and no more rows, used where neither gradient nor probabilities are wanted. */
+/* The lanes of a piece, of rows across memory; and its sums, of a part. */
+FB_INLINE FN(across_lanes) * FN(lanes_of)(FN(split) split, int64_t piece)
+{
+    return (FN(across_lanes) *)(split.sums + (size_t)piece * split.sums_size);
+}
+
+FB_INLINE FN(across_sums) * FN(sums_of)(FN(split) split, const fb_rows *rows, int64_t piece, int64_t part)
+{
+    const int64_t vectors = FN(vectors_of)(rows->rows);
+    return (FN(across_sums) *)(FN(lanes_of)(split, piece) + vectors) + part * vectors;
+}
+
+/* Of a part of the lanes; a row along memory has one part. scratch: FB_PIECE elements, and no more rows, used where neither gradient nor probabilities are wanted. */
 static void FN(split_exp)(const fb_rows *rows, int64_t piece, int64_t part, void *scratch)
 {
     const int64_t first = piece * FB_PIECE,
                   n = rows->classes - first < FB_PIECE ? rows->classes - first : FB_PIECE;
     const FN(split) split = FN(split_of)(rows);
-    void *of_part = split.sums + (size_t)(piece * rows->parts + part) * split.sums_size;
     if (rows->apart.x) {
         const int64_t lane = FB_LANES * part / rows->parts, stop = FB_LANES * (part + 1) / rows->parts;
-        FN(across_sums) *sums = of_part;
+        FN(across_sums) *sums = FN(sums_of)(split, rows, piece, part);
         FN(across_place) place = {.x = rows->x, .x_apart = rows->apart.x};
         place.e = FN(across_exp)(rows, 0, scratch, &place.e_apart);
         place.x_ahead = FB_FOUR * FB_LANES * place.x_apart;
         place.e_ahead = FB_FOUR * FB_LANES * place.e_apart;
         for (int64_t i = 0; i < FN(vectors_of)(rows->rows); i++) {
             FN(set_peaks)(split.maxima + FN(vector_of)(i, rows->rows), &sums[i].peaks);
-            FN(begin_sums)(&sums[i], FN(classes_of)(n, lane, stop), FB_LANES);
+            sums[i].lanes = FN(lanes_of)(split, piece) + i;
+            FN(begin_sums)(&sums[i], FN(classes_of)(n, lane, stop), lane, stop);
         }
         FN(split_across)(place, first, first + n, rows->rows, lane, stop, sums);
     } else {
         REAL *e = rows->grad ? rows->grad : rows->proba;
         e = e ? e + first : scratch;
-        FN(exp_piece)(n, (const REAL *)rows->x + first, NULL, split.maxima[0], e, of_part, NULL,
+        FN(exp_piece)(n, (const REAL *)rows->x + first, NULL, split.maxima[0], e,
+                      (FN(exp_lanes) *)(split.sums + (size_t)piece * split.sums_size), NULL,
                       FN(row_later)(rows, 0, first, e, NULL));
     }
 }
@@ -151,9 +164,12 @@ FB_INLINE void FN(split_totals)(const fb_rows *rows, int64_t vector, FN(group) *
     memset(&total, 0, sizeof total);
     for (int k = 0; k < FB_LANES; k++)
         group->ties[k] = 0;
-    for (int64_t piece = 0; piece < FN(pieces_of)(rows) * rows->parts; piece++)
-        FN(merge_sums)((FN(across_sums) *)(split.sums + (size_t)piece * split.sums_size) + vector, &total,
-                       group->ties);
+    for (int64_t piece = 0; piece < FN(pieces_of)(rows); piece++) {
+        FN(merge_sums)(FN(sums_of)(split, rows, piece, 0) + vector, &total, group->ties);
+        for (int64_t part = 1; part < rows->parts; part++)
+            for (int k = 0; k < FB_LANES; k++)
+                group->ties[k] += FN(sums_of)(split, rows, piece, part)[vector].ties[k];
+    }
     FN(lane_totals)(total.sum, total.lost, group->max, group->ties, group->rest);
 }
 
