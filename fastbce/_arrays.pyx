@@ -136,8 +136,10 @@ cdef cnp.ndarray as_array(object value, str name):
     cdef cnp.ndarray array
     if cnp.PyArray_CheckExact(value):
         array = value
+    elif type(value) is float:  # most often: it needs no closer look
+        array = np.asarray(value)
     else:
-        array = np.asarray(value) if type(value) is float else _converted(value, name)
+        array = _converted(value, name)
     if (cnp.PyArray_TYPE(array) > FB_NPY_HALF and bfloat16_number() < 0
             and array.dtype.type is getattr(sys.modules.get("ml_dtypes"), "bfloat16", None)):
         set_bfloat16(cnp.PyArray_TYPE(array))
@@ -265,7 +267,7 @@ cdef cnp.ndarray as_output(object value, str name, tuple shape, object own_dtype
     return array
 
 
-# The addresses between which all elements lie; equal ones where there are none.
+# The addresses between which all elements lie; NULL where there are none.
 cdef struct Extent:
     char *start
     char *stop
@@ -275,15 +277,11 @@ cdef Extent extent_of(cnp.ndarray array) noexcept:
     cdef Extent extent = [NULL, NULL]
     cdef int d
     cdef Py_ssize_t length
-    if array is None:
+    if array is None or cnp.PyArray_SIZE(array) == 0:
         return extent
     extent.start = extent.stop = <char *>cnp.PyArray_DATA(array)
     for d in range(cnp.PyArray_NDIM(array)):
-        length = cnp.PyArray_DIM(array, d)
-        if length == 0:
-            extent.stop = extent.start
-            return extent
-        length = (length - 1) * cnp.PyArray_STRIDE(array, d)
+        length = (cnp.PyArray_DIM(array, d) - 1) * cnp.PyArray_STRIDE(array, d)
         if length < 0:
             extent.start += length
         else:
@@ -293,7 +291,7 @@ cdef Extent extent_of(cnp.ndarray array) noexcept:
 
 
 cdef inline bint meet(Extent a, Extent b) noexcept:
-    return a.start < a.stop and b.start < b.stop and a.start < b.stop and b.start < a.stop
+    return a.start < b.stop and b.start < a.stop
 
 
 cdef bint coincide(cnp.ndarray a, cnp.ndarray b) noexcept:

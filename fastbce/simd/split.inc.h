@@ -3,9 +3,8 @@
  *
  * In steps, each done by all threads before the next one: maxima, by slices of the classes; exponentials and their sums, by
  * pieces of the classes and, across memory, parts of the lanes; what rows come to, by parts of the rows; gradient and
- * probabilities, by slices.
- * (And by one thread, after the first, the maxima of the slices together.) Slices the last first: so each step begins where the
- * one before it ended, with what the caches still hold (up to a tenth less time, measured).
+ * probabilities, by slices. (One thread brings the maxima of all slices together.) The last slice comes first: so each step begins
+ * where the one before it ended, with what the caches still hold (up to a tenth less time, measured).
  * Rows across memory are worked on together, class after class, which is how they lie: a few at a time would touch every page
  * for each few (twice the time for 64, measured). The bits are those of all_rows. */
 
@@ -105,26 +104,29 @@ FB_INLINE int64_t FN(classes_of)(int64_t n, int64_t first, int64_t last)
     return n / FB_LANES * (last - first) + (some > 0 ? some : 0);
 }
 
-/* The lanes of a piece, of rows across memory; and its sums, of a part. */
-FB_INLINE FN(across_lanes) * FN(lanes_of)(FN(split) split, int64_t piece)
+/* The lanes of a piece; and, across memory, what a part of them has beside. */
+FB_INLINE void *FN(lanes_of)(FN(split) split, int64_t piece)
 {
-    return (FN(across_lanes) *)(split.sums + (size_t)piece * split.sums_size);
+    return split.sums + (size_t)piece * split.sums_size;
 }
 
 FB_INLINE FN(across_sums) * FN(sums_of)(FN(split) split, const fb_rows *rows, int64_t piece, int64_t part)
 {
     const int64_t vectors = FN(vectors_of)(rows->rows);
-    return (FN(across_sums) *)(FN(lanes_of)(split, piece) + vectors) + part * vectors;
+    FN(across_lanes) *lanes = FN(lanes_of)(split, piece);
+    return (FN(across_sums) *)(lanes + vectors) + part * vectors;
 }
 
-/* Of a part of the lanes; a row along memory has one part. scratch: FB_PIECE elements, and no more rows, used where neither gradient nor probabilities are wanted. */
+/* Of a part of the lanes; a row along memory has one. scratch: FB_PIECE elements, and no more rows, used where neither gradient
+ * nor probabilities are wanted. */
 static void FN(split_exp)(const fb_rows *rows, int64_t piece, int64_t part, void *scratch)
 {
-    const int64_t first = piece * FB_PIECE,
-                  n = rows->classes - first < FB_PIECE ? rows->classes - first : FB_PIECE;
+    const int64_t first = piece * FB_PIECE, left = rows->classes - first;
+    const int64_t n = left < FB_PIECE ? left : FB_PIECE;
     const FN(split) split = FN(split_of)(rows);
     if (rows->apart.x) {
         const int64_t lane = FB_LANES * part / rows->parts, stop = FB_LANES * (part + 1) / rows->parts;
+        FN(across_lanes) *lanes = FN(lanes_of)(split, piece);
         FN(across_sums) *sums = FN(sums_of)(split, rows, piece, part);
         FN(across_place) place = {.x = rows->x, .x_apart = rows->apart.x};
         place.e = FN(across_exp)(rows, 0, scratch, &place.e_apart);
@@ -132,16 +134,15 @@ static void FN(split_exp)(const fb_rows *rows, int64_t piece, int64_t part, void
         place.e_ahead = FB_FOUR * FB_LANES * place.e_apart;
         for (int64_t i = 0; i < FN(vectors_of)(rows->rows); i++) {
             FN(set_peaks)(split.maxima + FN(vector_of)(i, rows->rows), &sums[i].peaks);
-            sums[i].lanes = FN(lanes_of)(split, piece) + i;
+            sums[i].lanes = &lanes[i];
             FN(begin_sums)(&sums[i], FN(classes_of)(n, lane, stop), lane, stop);
         }
         FN(split_across)(place, first, first + n, rows->rows, lane, stop, sums);
     } else {
         REAL *e = rows->grad ? rows->grad : rows->proba;
         e = e ? e + first : scratch;
-        FN(exp_piece)(n, (const REAL *)rows->x + first, NULL, split.maxima[0], e,
-                      (FN(exp_lanes) *)(split.sums + (size_t)piece * split.sums_size), NULL,
-                      FN(row_later)(rows, 0, first, e, NULL));
+        FN(exp_piece)(n, (const REAL *)rows->x + first, NULL, split.maxima[0], e, FN(lanes_of)(split, piece),
+                      NULL, FN(row_later)(rows, 0, first, e, NULL));
     }
 }
 
@@ -152,7 +153,7 @@ FB_INLINE void FN(split_total)(const fb_rows *rows, FN(group) * group)
     FN(exp_lanes) lanes[FB_LANES] FB_ALIGNED;
     memset(lanes, 0, sizeof lanes);
     for (int64_t piece = 0; piece < FN(pieces_of)(rows); piece++)
-        FN(exp_merge)((FN(exp_lanes) *)(split.sums + (size_t)piece * split.sums_size), lanes);
+        FN(exp_merge)(FN(lanes_of)(split, piece), lanes);
     FN(exp_totals)(lanes, group->max, group->ties, group->rest);
 }
 
