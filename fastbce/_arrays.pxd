@@ -9,6 +9,7 @@ cdef extern from "simd/kernels.h" nogil:
     enum: FB_LANES
     enum: FB_PIECE
     enum: FB_FEW_CLASSES
+    enum: FB_INTERLEAVED
     enum fb_dtype:
         FB_BOOL, FB_I8, FB_U8, FB_I16, FB_U16, FB_I32, FB_U32, FB_I64, FB_U64, FB_F16, FB_BF16, FB_F32, FB_F64,
         FB_LONGDOUBLE
@@ -72,6 +73,7 @@ cdef extern from "simd/kernels.h" nogil:
         void *proba
         void *scratch
         fb_later later
+        int interleaved
         int64_t slices, parts
         void *state
     ctypedef void (*fb_load)(int64_t n, const char *source, int64_t stride, int swapped, void *to) noexcept nogil

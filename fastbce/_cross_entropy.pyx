@@ -16,6 +16,7 @@ from fastbce._arrays cimport (
     FB_F32,
     FB_F64,
     FB_FEW_CLASSES,
+    FB_INTERLEAVED,
     FB_LANES,
     FB_PIECE,
     FB_U64,
@@ -80,6 +81,8 @@ cdef enum:
     ACROSS_ROWS = 128
     TURNED_ROWS = 64
     TURNED = 1 << 20
+    # Rows of so many classes are split where there are fewer of them, or of vectors of them, than threads.
+    SPLIT_FROM = 1 << 14
     # Rows across memory of so many classes, or by several threads of so many times as many classes as there are rows,
     # all neighbours or neighbours of so many bytes, are worked on together (measured), up to numbers of rows and
     # threads that bound the memory for it.
@@ -90,6 +93,9 @@ cdef enum:
     # Their classes are divided into slices of so many bytes (measured), one a thread at least and so many at most.
     MOST_SLICES = 256
     SLICE_BYTES = 1 << 19
+    # Few neighbours are worked on as they alternate, if a run has more elements than that, or, of a vector and more,
+    # more classes (measured).
+    INTERLEAVED_FROM = 1024
     # Rows across memory, from so many on and up to so many bytes, are worked on in copies of so many bytes of a class
     # (measured).
     COPIED_FROM = 64
@@ -106,6 +112,7 @@ cdef struct Call:
     Py_ssize_t rows, classes, chunk, size     # chunk: rows in one; size: bytes of the type computed in
     bint has_labels, has_ignore
     bint across                               # whether rows are used as they lie, see run_across
+    bint interleaved                          # of these, whether as in interleaved.inc.h
     Py_ssize_t group                          # of these, how many are copied at once, or 0: see copied_rows
     Py_ssize_t before                         # rows before the first whole cache line, see rows_before_line
     int64_t ignore_index
@@ -372,7 +379,7 @@ cdef inline Py_ssize_t by_the_vector(const Call *call, Py_ssize_t n) noexcept no
 
 cdef Py_ssize_t whole_runs(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_rows *piece) noexcept nogil:
     # How many of the rows from start on are whole runs of neighbours, if runs lie evenly, and how far apart. If not, 0.
-    cdef Py_ssize_t run = call.x.shape[call.x.ndim - 2]
+    cdef Py_ssize_t run = run_of(call)
     if (call.x.ndim != 3 or call.grad.ndim != 3 or call.grad.shape[1] != run or start % run != 0 or n < run
             or call.x.strides[0] % call.size != 0 or call.grad.strides[0] % call.size != 0):
         return 0
@@ -380,6 +387,12 @@ cdef Py_ssize_t whole_runs(const Call *call, Py_ssize_t start, Py_ssize_t n, fb_
     piece.x_beyond = call.x.strides[0] // call.size
     piece.grad_beyond = call.grad.strides[0] // call.size
     return n // run * run
+
+
+cdef inline void interleave(fb_rows *rows, void *state) noexcept nogil:
+    rows.interleaved = True
+    rows.slices = rows.parts = 1
+    rows.state = state
 
 
 cdef Py_ssize_t run_across(const Call *call, fb_rows *rows, Py_ssize_t start, Py_ssize_t n,
@@ -395,7 +408,13 @@ cdef Py_ssize_t run_across(const Call *call, fb_rows *rows, Py_ssize_t start, Py
         piece.grad = neighbours(call, &call.grad, start, &run, &piece.apart.grad)
         piece.hess = neighbours(call, &call.hess, start, &run, &piece.apart.hess)
         piece.proba = neighbours(call, &call.proba, start, &run, &piece.apart.proba)
-        if run >= FB_LANES:
+        if call.interleaved:
+            piece.rows = run
+            interleave(&piece, memory)
+            found = call.kernels.cross_entropy(&piece)
+            if found >= 0:
+                found += start
+        elif run >= FB_LANES:
             if call.group > 0:
                 piece.group = call.group
                 piece.scratch = memory
@@ -453,6 +472,12 @@ cdef size_t memory_of_chunk(const Call *call) noexcept nogil:
     cdef bint scratch = call.grad.data == NULL and call.proba.data == NULL
     parts += (not call.grad.direct) + (not call.hess.direct) + (not call.proba.direct)
     cdef Py_ssize_t most = min(call.chunk, call.rows)
+    cdef fb_rows rows
+    if call.interleaved:
+        rows.rows = run_of(call)
+        rows.classes = call.classes
+        interleave(&rows, NULL)
+        return call.kernels.split_size(&rows)
     if call.across:
         most = min(most, <Py_ssize_t>FB_LANES - 1)  # what is no whole vector
     return max(parts * bytes_of_rows(call, most) + scratch * bytes_of_rows(call, 1),
@@ -503,14 +528,40 @@ cdef inline bint can_run_across(const Call *call) noexcept nogil:
             and absent_or_across(call, &call.hess) and absent_or_across(call, &call.proba))
 
 
+cdef bint has_steps(const Call *call) noexcept nogil:
+    # Whether rows may be computed in the steps of split.inc.h: labels, and no logits overwritten.
+    return call.has_labels and call.smoothing == 0 and call.hess.data == NULL and keeps_logits(call)
+
+
+cdef inline Py_ssize_t run_of(const Call *call) noexcept nogil:
+    # How many neighbours a run of rows across memory has.
+    return call.x.shape[max(call.x.ndim - 2, 0)]
+
+
+cdef inline bint absent_or_interleaved(const Call *call, const Operand *operand) noexcept nogil:
+    cdef int last = operand.ndim - 1
+    return operand.data == NULL or (operand.shape[last - 1] == run_of(call)
+                                    and operand.strides[last] == run_of(call) * call.size)
+
+
+cdef bint can_interleave(const Call *call) noexcept nogil:
+    # Whether rows that lie across memory are few, of many classes, and nothing is between them. (Runs of few elements
+    # are faster brought together, whole vectors of few classes one by one, measured.)
+    cdef Py_ssize_t run = run_of(call)
+    return (call.across and has_steps(call) and call.classes > FB_FEW_CLASSES and run <= FB_INTERLEAVED
+            and absent_or_interleaved(call, &call.x) and absent_or_interleaved(call, &call.grad)
+            and absent_or_interleaved(call, &call.proba)
+            and (run * call.classes if run < FB_LANES else call.classes) > INTERLEAVED_FROM)
+
+
 cdef Py_ssize_t copied_rows(const Call *call) noexcept nogil:
     # How many rows across memory are copied at once: of many classes, where nothing but a gradient is wanted. So many
     # that three quarters of the second-level cache are left to what is on its way. None where logits and gradient take
     # more than a quarter of the third one, and are likely to come from memory: it is slow where it is read in pieces of
     # a few bytes (copies take up to twice the time there, and down to half of it else).
-    cdef Py_ssize_t run = call.x.shape[max(call.x.ndim - 2, 0)], most = COPIED_BYTES // call.size, room
+    cdef Py_ssize_t run = run_of(call), most = COPIED_BYTES // call.size, room
     cdef Py_ssize_t bytes = call.rows * call.classes * call.size
-    if (not call.across or run < FB_LANES or call.classes <= FB_FEW_CLASSES
+    if (not call.across or call.interleaved or run < FB_LANES or call.classes <= FB_FEW_CLASSES
             or call.rows < COPIED_FROM or bytes > min(third_level // 8 if third_level > 0 else 1 << 22, COPIED_UP_TO)
             or call.grad.data == NULL or call.hess.data != NULL or call.proba.data != NULL):
         return 0
@@ -523,9 +574,11 @@ cdef Py_ssize_t copied_rows(const Call *call) noexcept nogil:
 cdef Py_ssize_t rows_of_a_task(const Call *call, Py_ssize_t chunk, int threads) noexcept nogil:
     # A chunk; or where rows lie across memory, more: memory is slow where it is read in pieces of a few bytes. What few
     # neighbours there are is not divided.
-    cdef Py_ssize_t rows, tasks, most = ACROSS_ROWS, run = call.x.shape[max(call.x.ndim - 2, 0)]
+    cdef Py_ssize_t rows, tasks, most = ACROSS_ROWS, run = run_of(call)
     if not (lies_across(call, &call.x) or lies_across(call, &call.grad)):
         return chunk
+    if call.interleaved:
+        return max(chunk // run, 1) * run
     if not call.across:
         most = min(<Py_ssize_t>TURNED_ROWS, TURNED // call.classes)
     elif call.group > 0:
@@ -549,7 +602,7 @@ cdef Py_ssize_t rows_before_line(const Call *call) noexcept nogil:
     # before. (NumPy's large arrays begin 16 bytes after a line. Else each vector would take two, a third more time,
     # measured.) Chunks depend on it, so sums of losses must not.
     cdef int last = call.x.ndim - 1
-    if (not call.across or call.group > 0 or call.losses == NULL or call.rows < ALIGN_FROM
+    if (not call.across or call.interleaved or call.group > 0 or call.losses == NULL or call.rows < ALIGN_FROM
             or call.x.shape[last - 1] != call.rows or call.x.strides[last] % CACHE_LINE != 0):
         return 0
     return (-<Py_ssize_t>call.x.data & (CACHE_LINE - 1)) // call.size
@@ -615,18 +668,15 @@ cdef inline Py_ssize_t pieces_of(Py_ssize_t classes) noexcept nogil:
 
 
 cdef Py_ssize_t parts_of_lanes(const fb_rows *rows, int threads) noexcept nogil:
-    # One, if pieces give each thread as much to do, within a tenth, or the row lies along memory; else one a
-    # thread, while there are lanes.
+    # One, if pieces give each thread as much to do, within a tenth, or the row lies along memory, or rows are
+    # interleaved; else one a thread, while there are lanes.
     cdef Py_ssize_t pieces = pieces_of(rows.classes), i, share, most = 0
     for i in range(threads):
         share = min(pieces * (i + 1) // threads * FB_PIECE, rows.classes) - pieces * i // threads * FB_PIECE
         most = max(most, share)
-    return 1 if rows.apart.x == 0 or most * threads * 10 <= rows.classes * 11 else min(threads, FB_LANES)
-
-
-cdef bint has_steps(const Call *call) noexcept nogil:
-    # Whether rows may be computed in the steps of split.inc.h: labels, and no logits overwritten.
-    return call.has_labels and call.smoothing == 0 and call.hess.data == NULL and keeps_logits(call)
+    if rows.apart.x == 0 or rows.interleaved or most * threads * 10 <= rows.classes * 11:
+        return 1
+    return min(threads, FB_LANES)
 
 
 cdef inline bint has_neighbours(const Operand *operand) noexcept nogil:
@@ -636,13 +686,18 @@ cdef inline bint has_neighbours(const Operand *operand) noexcept nogil:
 cdef bint can_split(const Call *call, int threads) noexcept nogil:
     # Rows of many classes, used as they lie: fewer than threads, or, across memory, fewer vectors of rows than threads,
     # or all neighbours, or as many of them as no cache holds; there also of fewer classes, but many more than rows.
-    cdef Py_ssize_t run = call.x.shape[max(call.x.ndim - 2, 0)]
+    # And interleaved ones.
+    cdef Py_ssize_t run = run_of(call), runs
     if not has_steps(call):
         return False
+    if call.interleaved:  # or threads divide the runs, if they come out nearly even, or are small
+        runs = call.rows // run
+        return threads > 1 and (runs == 1 or (runs % threads != 0 and runs < 4 * threads
+                                              and call.classes >= 2 * SPLIT_FROM))
     if call.across:
         if not (has_neighbours(&call.x) and has_neighbours(&call.grad) and has_neighbours(&call.proba)):
             return False
-        if call.rows < threads * FB_LANES and call.classes >= 2 * FB_PIECE:
+        if call.rows < threads * FB_LANES and call.classes >= SPLIT_FROM:
             return True
         # A class of few rows is few cache lines, which threads that divide the rows would write at the same time.
         if call.classes < TOGETHER_FROM and not (
@@ -650,7 +705,7 @@ cdef bint can_split(const Call *call, int threads) noexcept nogil:
                 and call.classes >= TOGETHER_TIMES * call.rows):
             return False
         return call.rows == run or run * call.classes * call.size >= TOGETHER_BYTES
-    return (call.classes >= 2 * FB_PIECE and call.rows < threads and call.x.direct and call.grad.direct
+    return (call.classes >= SPLIT_FROM and call.rows < threads and call.x.direct and call.grad.direct
             and call.proba.direct)
 
 
@@ -696,6 +751,7 @@ cdef int split_rows(Call *call, int threads, Partial *total) except -1:
     split.rows.scale = call.scale
     split.rows.class_weight = call.class_weight
     split.rows.labels = <const int64_t *>inputs
+    split.rows.interleaved = call.interleaved
     split.rows.weight = inputs + n * sizeof(int64_t)
     try:
         while start < call.rows:
@@ -739,6 +795,7 @@ cdef int execute(Call *call, int threads, Partial *total) except -1:
         return 0
     threads = threads if elements >= PARALLEL_FROM else 1
     call.across = can_run_across(call)
+    call.interleaved = can_interleave(call)
     call.group = copied_rows(call)
     cdef bint split = can_split(call, threads)
     call.chunk = rows_of_a_task(call, chunk, threads)

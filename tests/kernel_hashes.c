@@ -405,14 +405,17 @@ static void run_rows(const char *name, int options, const int64_t *classes, int 
     end(name, how_many);
 }
 
-/* Rows whose classes lie apart: runs of neighbours, used as they lie, one by one, or copied, in groups, which changes no bit.
- * Every other time logits begin beside a cache line, and copied ones are overwritten. */
-static void run_across(const char *name, int64_t group, const int64_t *classes, int class_counts,
+/* Rows whose classes lie apart: runs of neighbours, used as they lie, one by one, or a class after the other, INTERLEAVED, or
+ * copied, in groups, which changes no bit. Every other time logits begin beside a cache line, and copied ones are overwritten. */
+enum { INTERLEAVED = -1 };
+
+static void run_across(const char *name, int64_t group_, const int64_t *classes, int class_counts,
                        int64_t runs, int64_t run, const char *more)
 {
     static int64_t labels[MOST];
-    static memory scratch ALIGNED, class_weight ALIGNED;
-    const int64_t rows = runs * run;
+    static memory scratch ALIGNED, class_weight ALIGNED, state ALIGNED;
+    const int interleaved = group_ == INTERLEAVED;
+    const int64_t rows = runs * run, group = interleaved ? 0 : group_;
     begin();
     for (int k = 0; k < 2 * class_counts; k++) {
         const int64_t n = classes[k / 2];
@@ -447,6 +450,10 @@ static void run_across(const char *name, int64_t group, const int64_t *classes, 
                 .run = run,
                 .x_beyond = n * run,
                 .grad_beyond = n * run,
+                .interleaved = interleaved,
+                .slices = 1,
+                .parts = 1,
+                .state = state,
             };
             const int64_t found = kernels->cross_entropy(&all);
             if (wrong < 0 && found >= 0)
@@ -492,6 +499,8 @@ static void cross_entropy(void)
     run_across("cross_entropy_copied", 32, some, COUNT(some), 1, 304, "_long");
     run_across("cross_entropy_across", 0, pieces, COUNT(pieces), 2, 17, "_pieces");
     run_across("cross_entropy_copied", 16, pieces, COUNT(pieces), 2, 17, "_pieces");
+    run_across("cross_entropy_interleaved", INTERLEAVED, pieces, COUNT(pieces), 2, 17, "_pieces");
+    run_across("cross_entropy_interleaved", INTERLEAVED, some, COUNT(some), 3, 5, "_many");
 }
 
 /* --- sums -------------------------------------------------------------------------------------------------- */

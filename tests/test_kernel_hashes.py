@@ -97,15 +97,15 @@ def check(hashes):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_copies_change_no_bit(dtype):
-    kernels = {
-        name: value for name, value in expected().items() if name.startswith(f"{dtype} cross_entropy_copied_")
-    }
-    across = {"long": "long", "pieces": "pieces"}  # 16, 32 and 48 are groups of the same rows
+def test_copies_and_interleaving_change_no_bit(dtype):
+    cross_entropy = f"{dtype} cross_entropy"
+    hashes = expected()
+    kernels = [name for name in hashes if name.startswith(f"{cross_entropy}_copied_")]
     assert len(kernels) == 5
-    for name, value in kernels.items():
+    across = {"long": "long", "pieces": "pieces"}  # 16, 32 and 48 are groups of the same rows
+    for name in [*kernels, f"{cross_entropy}_interleaved_pieces"]:
         of = across.get(name.rsplit("_", 1)[1], "many")
-        assert value == expected()[f"{dtype} cross_entropy_across_{of}"], name
+        assert hashes[name] == hashes[f"{cross_entropy}_across_{of}"], name
 
 
 def needs(*programs, packages=""):

@@ -109,15 +109,15 @@ FB_INLINE FN(across_place) FN(vector_at)(FN(across_place) place, int64_t row)
     return place;
 }
 
-/* Of classes start .. stop every step-th, four at most: exp(x - max) and its sum. */
-FB_INLINE void FN(across_four)(FN(across_place) place, int64_t start, int64_t stop, int64_t step,
-                               FN(across_sums) * sums, double *sum, double *lost)
+/* Of classes start .. stop every step-th: exp(x - max) and its sum. */
+FB_INLINE void FN(across_some)(FN(across_place) place, int64_t start, int64_t stop, int64_t step,
+                               const FN(peaks) * peaks_, SIGNED_BITS *ties_, double *sum, double *lost)
 {
     REAL two[FB_LANES] FB_ALIGNED = {0};
     FN(peaks) peaks FB_ALIGNED;
     SIGNED_BITS ties[FB_LANES] FB_ALIGNED;
-    FN(copy_peaks)(&sums->peaks, &peaks);
-    memcpy(ties, sums->ties, sizeof ties);
+    FN(copy_peaks)(peaks_, &peaks);
+    memcpy(ties, ties_, sizeof ties);
     for (int64_t c = start; c < stop; c += step) {
         const REAL *x = place.x + c * place.x_apart;
         REAL *e = place.e + c * place.e_apart;
@@ -127,7 +127,7 @@ FB_INLINE void FN(across_four)(FN(across_place) place, int64_t start, int64_t st
         if ((c - start) / step % 2 == 1 || c + step >= stop)
             FN(exp_flush)(two, sum, lost);
     }
-    memcpy(sums->ties, ties, sizeof ties);
+    memcpy(ties_, ties, sizeof ties);
 }
 
 /* Nothing is summed yet, of so many classes in lanes first .. last. */
@@ -153,8 +153,8 @@ FB_INLINE void FN(across_piece)(FN(across_place) place, int64_t begin, int64_t e
         for (int64_t k = first; k < last && c + k < stop; k++) {
             FN(across_sums) *one = sums;
             for (int64_t row = 0; row < count; row += FB_LANES, one++)
-                FN(across_four)(FN(vector_at)(place, row < last_row ? row : last_row), c + k, stop, FB_LANES,
-                                one, one->lanes->sum[k], one->lanes->lost[k]);
+                FN(across_some)(FN(vector_at)(place, row < last_row ? row : last_row), c + k, stop, FB_LANES,
+                                &one->peaks, one->ties, one->lanes->sum[k], one->lanes->lost[k]);
         }
     }
 }
@@ -207,9 +207,9 @@ FB_INLINE void FN(begin_across)(FN(group) * group, const fb_rows *rows, int64_t 
             FN(begin_sums)(&sums[i], classes, 0, 1);
         for (int64_t c = 0; c < classes; c += FB_FOUR)
             for (int64_t i = 0; i < vectors; i++)
-                FN(across_four)(FN(vector_at)(place, FN(vector_of)(i, count)), c,
-                                c + FB_FOUR < classes ? c + FB_FOUR : classes, 1, &sums[i], lanes[i].sum[0],
-                                lanes[i].lost[0]);
+                FN(across_some)(FN(vector_at)(place, FN(vector_of)(i, count)), c,
+                                c + FB_FOUR < classes ? c + FB_FOUR : classes, 1, &sums[i].peaks,
+                                sums[i].ties, lanes[i].sum[0], lanes[i].lost[0]);
         for (int64_t i = 0; i < vectors; i++) {
             const int64_t row = FN(vector_of)(i, count);
             memcpy(group->ties + row, sums[i].ties, sizeof sums[i].ties);

@@ -394,6 +394,7 @@ static int64_t FN(labels_one_across)(const fb_rows *rows)
 }
 
 #include "copied.inc.h"
+#include "interleaved.inc.h"
 #include "split.inc.h"
 
 static int64_t FN(cross_entropy)(const fb_rows *rows)
@@ -401,6 +402,8 @@ static int64_t FN(cross_entropy)(const fb_rows *rows)
     const int smooth = rows->smoothing > 0, few = rows->classes <= FB_FEW_CLASSES;
     if (rows->classes == 0) /* then there are no rows either */
         return -1;
+    if (rows->interleaved)
+        return FN(labels_interleaved)(rows);
     if (rows->apart.x && rows->group > 0)
         return FN(labels_copied)(rows);
     if (rows->apart.x)

@@ -26,6 +26,8 @@ FB_INLINE int64_t FN(split_rows)(const fb_rows *rows)
 
 FB_INLINE size_t FN(split_sums_size)(const fb_rows *rows)
 {
+    if (rows->interleaved)
+        return (size_t)FN(turn_sums_size)(rows->rows);
     const size_t of_vector = sizeof(FN(across_lanes)) + (size_t)rows->parts * sizeof(FN(across_sums));
     return rows->apart.x ? (size_t)FN(vectors_of)(rows->rows) * of_vector : sizeof(FN(exp_lanes));
 }
@@ -71,7 +73,9 @@ static void FN(split_max)(const fb_rows *rows, int64_t slice)
     const int64_t first = FN(slice_of)(rows, slice), n = FN(slice_of)(rows, slice + 1) - first;
     const FN(split) split = FN(split_of)(rows);
     REAL *max = split.maxima + slice * split.apart;
-    if (rows->apart.x)
+    if (rows->interleaved)
+        FN(interleaved_max)((const REAL *)rows->x + first * rows->rows, n, rows->rows, max);
+    else if (rows->apart.x)
         FN(across_max)((const REAL *)rows->x + first * rows->apart.x, rows->apart.x, n, rows->rows, max);
     else
         *max = FN(row_max)(n, (const REAL *)rows->x + first);
@@ -124,7 +128,17 @@ static void FN(split_exp)(const fb_rows *rows, int64_t piece, int64_t part, void
     const int64_t first = piece * FB_PIECE, left = rows->classes - first;
     const int64_t n = left < FB_PIECE ? left : FB_PIECE;
     const FN(split) split = FN(split_of)(rows);
-    if (rows->apart.x) {
+    if (rows->interleaved) {
+        REAL nowhere[FN(MOST_TURN)];
+        FN(across_place) place = {.x = (const REAL *)rows->x + first * rows->rows};
+        place.x_apart = FB_LANES * rows->rows;
+        place.e = FN(across_exp)(rows, first * rows->rows, nowhere, &place.e_apart);
+        place.e_apart *= FB_LANES;
+        place.x_ahead = FB_EIGHT * place.x_apart;
+        place.e_ahead = FB_EIGHT * place.e_apart;
+        FN(interleaved_exp)(place, n, rows->rows, split.maxima,
+                            FN(turn_sums_at)(FN(lanes_of)(split, piece), rows->rows));
+    } else if (rows->apart.x) {
         const int64_t lane = FB_LANES * part / rows->parts, stop = FB_LANES * (part + 1) / rows->parts;
         FN(across_lanes) *lanes = FN(lanes_of)(split, piece);
         FN(across_sums) *sums = FN(sums_of)(split, rows, piece, part);
@@ -174,6 +188,20 @@ FB_INLINE void FN(split_totals)(const fb_rows *rows, int64_t vector, FN(group) *
     FN(lane_totals)(total.sum, total.lost, group->max, group->ties, group->rest);
 }
 
+/* of FB_LANES interleaved rows, or fewer. */
+FB_INLINE void FN(split_turns)(const fb_rows *rows, int64_t start, FN(group) * group)
+{
+    const FN(split) split = FN(split_of)(rows);
+    FN(across_lanes) total FB_ALIGNED;
+    memset(&total, 0, sizeof total);
+    for (int k = 0; k < FB_LANES; k++)
+        group->ties[k] = 0;
+    for (int64_t piece = 0; piece < FN(pieces_of)(rows); piece++)
+        FN(merge_turn)(FN(turn_sums_at)(FN(lanes_of)(split, piece), rows->rows), rows->rows, start, &total,
+                       group->ties);
+    FN(lane_totals)(total.sum, total.lost, group->max, group->ties, group->rest);
+}
+
 /* Losses, and what the gradient needs, of one of so many parts. Returns the first row whose label is wrong, or -1. */
 static int64_t FN(split_end)(const fb_rows *rows, int64_t part, int64_t parts)
 {
@@ -183,14 +211,16 @@ static int64_t FN(split_end)(const fb_rows *rows, int64_t part, int64_t parts)
     REAL loss[FB_LANES] FB_ALIGNED;
     int64_t bad = -1;
     for (int64_t i = 0; i < FN(vectors_of)(all); i++) {
-        const int64_t count = rows->apart.x ? FB_LANES : 1;
-        const int64_t start = rows->apart.x ? from + FN(vector_of)(i, all) : 0;
+        const int64_t count = all < FB_LANES ? all : FB_LANES;
+        const int64_t start = from + (all < FB_LANES ? 0 : FN(vector_of)(i, all));
         FN(fill_up)(&group, count, FB_LANES);
         const int64_t found = FN(read_labels)(&group, rows, (const REAL *)rows->x + start, start, count,
                                               FN(LABELS));
         bad = bad < 0 ? found : bad;
         memcpy(group.max, split.maxima + start, (size_t)count * sizeof(REAL));
-        if (rows->apart.x)
+        if (rows->interleaved)
+            FN(split_turns)(rows, start, &group);
+        else if (rows->apart.x)
             FN(split_totals)(rows, from / FB_LANES + i, &group);
         else
             FN(split_total)(rows, &group);
@@ -230,12 +260,30 @@ static void FN(split_scale)(const fb_rows *rows, int64_t slice)
     REAL *e = grad ? grad : proba;
     if (!across)
         FN(scale_piece)(split, n, e, grad, proba);
-    if (across && proba)
-        FN(tile_proba)(rows->rows, e, grad ? grad_apart : rows->apart.proba, n, split.inverse, proba,
-                       rows->apart.proba, FN(CLASSES_AHEAD));
-    if (across && grad)
-        FN(tile_grad)(rows->rows, e, grad_apart, n, split.factor, NULL, split.weight, FN(CLASSES_AHEAD));
+    else if (rows->interleaved) {
+        if (proba)
+            FN(interleaved_scale)(n, rows->rows, e, split.inverse, NULL, proba);
+        if (grad)
+            FN(interleaved_scale)(n, rows->rows, e, split.factor, split.weight, grad);
+    } else {
+        if (proba)
+            FN(tile_proba)(rows->rows, e, grad ? grad_apart : rows->apart.proba, n, split.inverse, proba,
+                           rows->apart.proba, FN(CLASSES_AHEAD));
+        if (grad)
+            FN(tile_grad)(rows->rows, e, grad_apart, n, split.factor, NULL, split.weight, FN(CLASSES_AHEAD));
+    }
     for (int64_t i = 0; i < rows->rows && grad; i++)
         if (split.label[i] >= first && split.label[i] < end)
             grad[(split.label[i] - first) * grad_apart + i] = split.entry[i];
+}
+
+/* Interleaved rows, step by step. */
+static int64_t FN(labels_interleaved)(const fb_rows *rows)
+{
+    FN(split_max)(rows, 0);
+    for (int64_t piece = 0; piece < FN(pieces_of)(rows); piece++)
+        FN(split_exp)(rows, piece, 0, NULL);
+    const int64_t bad = FN(split_end)(rows, 0, 1);
+    FN(split_scale)(rows, 0);
+    return bad;
 }
