@@ -737,11 +737,13 @@ cdef void split_inputs(const Call *call, Py_ssize_t start, Py_ssize_t n, int64_t
 
 cdef int split_rows(Call *call, int threads, Partial *total) except -1:
     cdef Py_ssize_t pieces = pieces_of(call.classes), start = 0, n = min(call.rows, <Py_ssize_t>MOST_TOGETHER)
-    cdef size_t scratch = FB_PIECE * call.size if call.grad.data == NULL and call.proba.data == NULL else 0
+    cdef size_t scratch = 0
     cdef Split split
     cdef Partial partial
     cdef char *inputs = <char *>malloc(n * (sizeof(int64_t) + call.size))
     cdef char *memory = NULL
+    if call.grad.data == NULL and call.proba.data == NULL:
+        scratch = max(n, <Py_ssize_t>FB_PIECE) * call.size
     threads = min(threads, MOST_SLICES)
     total.wrong = -1
     memset(&split, 0, sizeof(split))

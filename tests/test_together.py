@@ -9,19 +9,20 @@ from cases import same_bits
 
 import fastbce as fb
 
-PIECE = 8192  # classes that are summed at once
+PIECE = 2048  # classes that are summed at once
+MANY = 8 * PIECE  # from so many on, fewer vectors of rows than threads are worked on together
 # One piece, of which threads take lanes. Fewer vectors of rows than threads; a vector; a rest of one row,
 # of all but one; a last piece of one class, of one vector; pieces that threads share evenly, and that they
 # do not.
 SHAPES = [
     (50, 1311),
     (70, 5008),
-    (16, 2 * PIECE + 1),
-    (17, 2 * PIECE + 16),
+    (32, MANY + 1),
+    (33, MANY + 16),
     (31, 10_000),
     (40, 20_000),
-    (97, 2 * PIECE),
-    (131, 3 * PIECE - 1),
+    (97, MANY),
+    (131, 9 * PIECE - 1),
 ]
 NAMES = [f"{rows}x{classes}" for rows, classes in SHAPES]
 
@@ -131,7 +132,7 @@ def test_class_axis_in_the_middle(dtype, classes):
 
 @pytest.mark.parametrize("apart", ["logits", "out"])
 def test_too_few_neighbours_in_one_array(apart):
-    classes = 2 * PIECE
+    classes = MANY
     near, far = np.empty((classes, 4, 8), np.float32).swapaxes(0, 1), np.empty((4, classes, 8), np.float32)
     x, out = (far, near) if apart == "logits" else (near, far)
     x[...] = np.random.default_rng(0).normal(size=x.shape)

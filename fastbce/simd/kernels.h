@@ -14,7 +14,7 @@ enum {
     FB_LANES = 16,     /* the floats of the widest vector */
     FB_SUM_LANES = 32, /* two additions under way in each lane of it */
     FB_LATERS = 3,     /* logits or probabilities, targets, weights */
-    FB_PIECE = 8192,   /* classes of a row that are summed at once, by one thread */
+    FB_PIECE = 2048,   /* classes of a row that are summed at once, by one thread */
     FB_FEW_CLASSES = 144, /* rows of no more are faster on their side (measured) */
     FB_INTERLEAVED = 24   /* more rows are faster a class at a time (measured) */
 };

@@ -121,8 +121,8 @@ FB_INLINE FN(across_sums) * FN(sums_of)(FN(split) split, const fb_rows *rows, in
     return (FN(across_sums) *)(lanes + vectors) + part * vectors;
 }
 
-/* Of a part of the lanes; a row along memory has one. scratch: FB_PIECE elements, and no more rows, used where neither gradient
- * nor probabilities are wanted. */
+/* Of a part of the lanes; a row along memory has one. scratch: as many elements as a piece has classes, or as there are rows
+ * across memory, used where neither gradient nor probabilities are wanted. */
 static void FN(split_exp)(const fb_rows *rows, int64_t piece, int64_t part, void *scratch)
 {
     const int64_t first = piece * FB_PIECE, left = rows->classes - first;
