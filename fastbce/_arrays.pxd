@@ -146,11 +146,11 @@ cdef Py_ssize_t computed_size(const fb_kernels *kernels) noexcept
 cdef cnp.ndarray empty_like(cnp.ndarray array, cnp.dtype dtype)
 cdef cnp.ndarray as_output(object value, str name, tuple shape, object own_dtype)
 cdef bint separate(list inputs, list outputs, str grad_name) except -1
-cdef cnp.ndarray classes_last(cnp.ndarray array, int axis)
 cdef object position(Py_ssize_t index, tuple shape)
-cdef void describe_input(Operand *operand, cnp.ndarray array, const fb_kernels *kernels, bint targets) noexcept
+cdef void describe_input(Operand *operand, cnp.ndarray array, const fb_kernels *kernels, bint targets,
+                         int last=*) noexcept
 cdef void describe_labels(Operand *operand, cnp.ndarray array) noexcept
-cdef void describe_output(Operand *operand, cnp.ndarray array, const fb_kernels *kernels) noexcept
+cdef void describe_output(Operand *operand, cnp.ndarray array, const fb_kernels *kernels, int last=*) noexcept
 cdef double as_number(object value, str name) except? -1.0
 cdef double as_fraction(object value, str name) except? -1.0
 cdef int check_reduction(object value) except -1

@@ -344,13 +344,6 @@ cdef bint separate(list inputs, list outputs, str grad_name) except -1:
     return overwrites
 
 
-cdef cnp.ndarray classes_last(cnp.ndarray array, int axis):
-    """A view of the array in which `axis` is the last one."""
-    if axis == cnp.PyArray_NDIM(array) - 1:
-        return array
-    return array.transpose(*range(axis), *range(axis + 1, cnp.PyArray_NDIM(array)), axis)
-
-
 cdef object position(Py_ssize_t index, tuple shape):
     """A position as the user writes it: an int in 1-D, else a tuple."""
     if len(shape) == 1:
@@ -360,15 +353,17 @@ cdef object position(Py_ssize_t index, tuple shape):
 
 # ---- operands ------------------------------------------------------------------------------------------------------
 
-cdef void describe(Operand *operand, cnp.ndarray array, int own_code) noexcept:
-    # Axes of length 1 go, and an axis joins the one before it where the two are one run of equal steps.
-    cdef int d, ndim = 0
+cdef void describe(Operand *operand, cnp.ndarray array, int own_code, int last) noexcept:
+    # The axis `last` becomes the last one, if it is not negative. Axes of length 1 go, and an axis joins the one before
+    # it where the two are one run of equal steps.
+    cdef int i, d, ndim = 0, all_axes = cnp.PyArray_NDIM(array)
     cdef Py_ssize_t length, stride
     operand.data = <char *>cnp.PyArray_DATA(array)
     operand.swapped = cnp.PyArray_ISBYTESWAPPED(array)
     operand.load = NULL
     operand.store = NULL
-    for d in range(cnp.PyArray_NDIM(array)):
+    for i in range(all_axes):
+        d = i if i < last or last < 0 else last if i == all_axes - 1 else i + 1
         length = cnp.PyArray_DIM(array, d)
         stride = cnp.PyArray_STRIDE(array, d)
         if length == 1:
@@ -386,16 +381,17 @@ cdef void describe(Operand *operand, cnp.ndarray array, int own_code) noexcept:
                       and dtype_code(array) == own_code and not operand.swapped and cnp.PyArray_ISALIGNED(array))
 
 
-cdef void describe_input(Operand *operand, cnp.ndarray array, const fb_kernels *kernels, bint targets) noexcept:
-    describe(operand, array, FB_F32 if kernels == isa.f32 else FB_F64)
+cdef void describe_input(Operand *operand, cnp.ndarray array, const fb_kernels *kernels, bint targets,
+                         int last=-1) noexcept:
+    describe(operand, array, FB_F32 if kernels == isa.f32 else FB_F64, last)
     operand.load = kernels.load_targets[dtype_code(array)] if targets else kernels.load[dtype_code(array)]
 
 
 cdef void describe_labels(Operand *operand, cnp.ndarray array) noexcept:
-    describe(operand, array, -1)
+    describe(operand, array, -1, -1)
     operand.load = fb_load_labels[dtype_code(array)]
 
 
-cdef void describe_output(Operand *operand, cnp.ndarray array, const fb_kernels *kernels) noexcept:
-    describe(operand, array, FB_F32 if kernels == isa.f32 else FB_F64)
+cdef void describe_output(Operand *operand, cnp.ndarray array, const fb_kernels *kernels, int last=-1) noexcept:
+    describe(operand, array, FB_F32 if kernels == isa.f32 else FB_F64, last)
     operand.store = kernels.store[dtype_code(array)]

@@ -29,7 +29,6 @@ from fastbce._arrays cimport (
     as_values,
     broadcast,
     check_reduction,
-    classes_last,
     computed_dtype,
     computed_size,
     describe_input,
@@ -1010,11 +1009,11 @@ cdef object checked_call(Results results, object x_given, object y_given, object
     overwrites = separate(inputs, [grad, hess, losses, proba], grad_name)
     x, y, weight, mask = inputs
 
-    describe_input(&call.x, classes_last(x, axis), call.kernels, False)
+    describe_input(&call.x, x, call.kernels, False, axis)
     if call.has_labels:
         describe_labels(&call.targets, y)
     else:
-        describe_input(&call.targets, classes_last(y, axis), call.kernels, False)
+        describe_input(&call.targets, y, call.kernels, False, axis)
         call.targets.direct = call.targets.direct and not overwrites
     if weight is not None:
         describe_input(&call.weight, weight, call.kernels, False)
@@ -1036,17 +1035,17 @@ cdef object checked_call(Results results, object x_given, object y_given, object
     if results != VALUE:
         if grad is None:
             grad = empty_like(x, own)
-        describe_output(&call.grad, classes_last(grad, axis), call.kernels)
+        describe_output(&call.grad, grad, call.kernels, axis)
     if results == GRAD_AND_HESS:
         if hess is None:
             hess = empty_like(x, own)
-        describe_output(&call.hess, classes_last(hess, axis), call.kernels)
+        describe_output(&call.hess, hess, call.kernels, axis)
     elif losses is None and reduction == "none":
         losses = np.empty(row_shape, own)
     if losses is not None:
         describe_output(&call.loss, losses, call.kernels)
     if proba is not None:
-        describe_output(&call.proba, classes_last(proba, axis), call.kernels)
+        describe_output(&call.proba, proba, call.kernels, axis)
 
     execute(&call, threads, &total)
     if total.wrong >= 0:  # another thread changed it meanwhile
