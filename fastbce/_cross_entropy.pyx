@@ -82,11 +82,12 @@ cdef enum:
     TURNED = 1 << 20
     # Rows of so many classes are split where there are fewer of them, or of vectors of them, than threads.
     SPLIT_FROM = 1 << 14
-    # Rows across memory of so many classes, or by several threads of so many times as many classes as there are rows,
-    # all neighbours or neighbours of so many bytes, are worked on together (measured), up to numbers of rows and
-    # threads that bound the memory for it.
+    # Rows across memory of so many classes, or by several threads of more than so many times as many classes as there
+    # are rows, in the caches or from memory, all neighbours or neighbours of so many bytes, are worked on together
+    # (measured), up to numbers of rows and threads that bound the memory for it.
     TOGETHER_FROM = 10000
     TOGETHER_TIMES = 6
+    TOGETHER_TIMES_FAR = 2
     TOGETHER_BYTES = 3 << 21
     MOST_TOGETHER = 4096
     # Their classes are divided into slices of so many bytes (measured), one a thread at least and so many at most.
@@ -95,11 +96,11 @@ cdef enum:
     # Few neighbours are worked on as they alternate, if a run has more elements than that, or, of a vector and more,
     # more classes (measured).
     INTERLEAVED_FROM = 1024
-    # Rows across memory, from so many on and up to so many bytes, are worked on in copies of so many bytes of a class
-    # (measured).
+    # Rows across memory, from so many on, are worked on in copies of so many bytes of a class (measured); but not
+    # logits of more bytes than that, or than an eighth of the third-level cache, which are likely to come from memory.
     COPIED_FROM = 64
-    COPIED_UP_TO = 1 << 24
     COPIED_BYTES = 2 * CACHE_LINE
+    NEAR_UP_TO = 1 << 24
     # From this many rows on, some of them may be brought together for the others to begin with a cache line.
     ALIGN_FROM = 1024
     # Below this many elements the GIL is kept.
@@ -553,15 +554,20 @@ cdef bint can_interleave(const Call *call) noexcept nogil:
             and (run * call.classes if run < FB_LANES else call.classes) > INTERLEAVED_FROM)
 
 
+cdef bint is_far(const Call *call) noexcept nogil:
+    # Whether logits are likely to come from memory.
+    cdef Py_ssize_t room = third_level // 8 if third_level > 0 else 1 << 22
+    return call.rows * call.classes * call.size > min(room, <Py_ssize_t>NEAR_UP_TO)
+
+
 cdef Py_ssize_t copied_rows(const Call *call) noexcept nogil:
     # How many rows across memory are copied at once: of many classes, where nothing but a gradient is wanted. So many
-    # that three quarters of the second-level cache are left to what is on its way. None where logits and gradient take
-    # more than a quarter of the third one, and are likely to come from memory: it is slow where it is read in pieces of
-    # a few bytes (copies take up to twice the time there, and down to half of it else).
+    # that three quarters of the second-level cache are left to what is on its way. None where they are far: memory is
+    # slow where it is read in pieces of a few bytes (copies take up to twice the time there, and down to half of it
+    # else).
     cdef Py_ssize_t run = run_of(call), most = COPIED_BYTES // call.size, room
-    cdef Py_ssize_t bytes = call.rows * call.classes * call.size
     if (not call.across or call.interleaved or run < FB_LANES or call.classes <= FB_FEW_CLASSES
-            or call.rows < COPIED_FROM or bytes > min(third_level // 8 if third_level > 0 else 1 << 22, COPIED_UP_TO)
+            or call.rows < COPIED_FROM or is_far(call)
             or call.grad.data == NULL or call.hess.data != NULL or call.proba.data != NULL):
         return 0
     if call.size == sizeof(float) and most < run <= 3 * FB_LANES:
@@ -686,7 +692,7 @@ cdef bint can_split(const Call *call, int threads) noexcept nogil:
     # Rows of many classes, used as they lie: fewer than threads, or, across memory, fewer vectors of rows than threads,
     # or all neighbours, or as many of them as no cache holds; there also of fewer classes, but many more than rows.
     # And interleaved ones.
-    cdef Py_ssize_t run = run_of(call), runs
+    cdef Py_ssize_t run = run_of(call), runs, times
     if not has_steps(call):
         return False
     if call.interleaved:  # or threads divide the runs, if they come out nearly even, or are small
@@ -699,9 +705,10 @@ cdef bint can_split(const Call *call, int threads) noexcept nogil:
         if call.rows < threads * FB_LANES and call.classes >= SPLIT_FROM:
             return True
         # A class of few rows is few cache lines, which threads that divide the rows would write at the same time.
-        if call.classes < TOGETHER_FROM and not (
-                1 < threads <= min(<Py_ssize_t>FB_LANES, call.rows * call.classes // CHUNK)
-                and call.classes >= TOGETHER_TIMES * call.rows):
+        times = TOGETHER_TIMES_FAR if is_far(call) else TOGETHER_TIMES
+        if call.classes < TOGETHER_FROM and call.classes <= times * call.rows:
+            return False
+        if call.classes < TOGETHER_FROM and not 1 < threads <= min(FB_LANES, call.rows * call.classes // CHUNK):
             return False
         return call.rows == run or run * call.classes * call.size >= TOGETHER_BYTES
     return (call.classes >= SPLIT_FROM and call.rows < threads and call.x.direct and call.grad.direct

@@ -13,7 +13,7 @@ PIECE = 2048  # classes that are summed at once
 MANY = 8 * PIECE  # from so many on, fewer vectors of rows than threads are worked on together
 # One piece, of which threads take lanes. Fewer vectors of rows than threads; a vector; a rest of one row,
 # of all but one; a last piece of one class, of one vector; pieces that threads share evenly, and that they
-# do not.
+# do not. Many rows, for the caches are too small for all classes.
 SHAPES = [
     (50, 1311),
     (70, 5008),
@@ -23,6 +23,7 @@ SHAPES = [
     (40, 20_000),
     (97, MANY),
     (131, 9 * PIECE - 1),
+    (1300, 3300),
 ]
 NAMES = [f"{rows}x{classes}" for rows, classes in SHAPES]
 
