@@ -106,6 +106,20 @@ def test_a_speedup_is_numpys_time_over_ours(suite, monkeypatch):
         assert run(found[f"bce.BCEVsNumPy.{name}"], ("value_and_grad", "float32", 32)) == expected
 
 
+def test_the_class_axis_first_is_over_last(suite, monkeypatch):
+    package, found = suite
+    axes = []
+    recorder = Recorder()
+    recorder.cross_entropy_value_and_grad = lambda x, y, axis=-1, out=None: axes.append((axis, out.shape))
+    monkeypatch.setattr(package.common, "LIBRARIES", {"fastbce": recorder})
+    monkeypatch.setattr(
+        package.common, "best_times", lambda calls: [call() or 2.0 + len(axes) for call in calls]
+    )
+    name = "cross_entropy.ClassAxisFirst.track_time_vs_class_axis_last"
+    assert run(found[name], ("fastbce", "value_and_grad", "float32", "6x3")) == 0.75
+    assert axes == [(0, (3, 6)), (-1, (6, 3))]
+
+
 def test_best_times_are_of_one_call(suite, monkeypatch):
     """With a clock that only the functions move: 3 and 5 ms a call, and the first calls slower."""
     package, _ = suite

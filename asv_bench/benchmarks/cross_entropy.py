@@ -1,5 +1,11 @@
 """Softmax cross-entropy with class labels."""
 
+import functools
+
+import numpy as np
+
+import fastbce
+
 from . import common
 
 
@@ -16,3 +22,25 @@ class CrossEntropy(Case, common.TimesWithHessian):
 class CrossEntropyVsNumPy(Case, common.Ratios):
     params = (("value_and_grad", "grad_hess"), common.DTYPES, common.SHAPES)
     param_names = ("result", "dtype", "shape")
+
+
+class ClassAxisFirst:
+    """The time with the class axis first over that with it last, measured in turn, on one thread."""
+
+    # Few classes; more, of rows that are copied; rows so few that their classes alternate in memory.
+    params = (("fastbce",), ("value_and_grad",), common.DTYPES, ("4096x10", "512x300", "5x20000"))
+    param_names = ("implementation", "result", "dtype", "shape")
+
+    def track_time_vs_class_axis_last(self, implementation, result, dtype, shape):
+        x, y = common.class_logits(dtype, shape)
+        turned = np.ascontiguousarray(x.T)
+        call = getattr(common.LIBRARIES[implementation], f"cross_entropy_{result}")
+        calls = [
+            functools.partial(call, turned, y, axis=0, out=np.empty_like(turned)),
+            functools.partial(call, x, y, out=np.empty_like(x)),
+        ]
+        with fastbce.threads(1):
+            first, last = common.best_times(calls)
+        return round(first / last, 3)
+
+    track_time_vs_class_axis_last.unit = "x"
