@@ -5,7 +5,7 @@ from attack import forms_of, options_for
 from cases import inputs, losses_shape
 from layouts import backwards, field_of_records, fortran, swapped
 
-SHAPES = {"cross_entropy": [(3, 2), (17, 10), (18, 150), (70, 150)]}
+SHAPES = {"cross_entropy": [(3, 2), (17, 10), (18, 150), (70, 150), (7, 150)]}
 
 
 def main():

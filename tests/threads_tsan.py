@@ -12,9 +12,9 @@ from cases import inputs, losses_shape, same_bits
 
 import fastbce as fb
 
-# Just large enough for a team, where weights are summed first, too; of a single row each thread has a piece,
-# and of rows of so many classes, where they lie across memory, or copies.
-SHAPES = {"cross_entropy": [(4_001, 10), (33_001, 2), (1, 40_001), (40, 10_001), (1_100, 160)]}
+# Just large enough for a team, where weights are summed first, too; of a single row each thread has pieces,
+# and of rows of so many classes, where they lie across memory, or copies; or classes alternate there.
+SHAPES = {"cross_entropy": [(4_001, 10), (33_001, 2), (1, 40_001), (40, 10_001), (1_100, 160), (5, 8_001)]}
 CALLERS = 8
 WAVES = 4  # of callers: two of them have teams, and leave that to others when they end
 
