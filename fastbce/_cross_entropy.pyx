@@ -80,11 +80,12 @@ cdef enum:
     ACROSS_ROWS = 128
     TURNED_ROWS = 64
     TURNED = 1 << 20
-    # Rows of so many classes are split where there are fewer of them, or of vectors of them, than threads.
+    # Rows of so many classes are split where there are fewer of them, or of vectors of them, than threads; and of twice
+    # as many where they are interleaved and runs of them would keep threads unevenly busy.
     SPLIT_FROM = 1 << 14
     # Rows across memory of so many classes, or by several threads of more than so many times as many classes as there
     # are rows, in the caches or from memory, all neighbours or neighbours of so many bytes, are worked on together
-    # (measured), up to numbers of rows and threads that bound the memory for it.
+    # (measured), up to numbers of rows and threads that bound the memory for it beside that of the logits.
     TOGETHER_FROM = 10000
     TOGETHER_TIMES = 6
     TOGETHER_TIMES_FAR = 2
@@ -398,7 +399,7 @@ cdef inline void interleave(fb_rows *rows, void *state) noexcept nogil:
 cdef Py_ssize_t run_across(const Call *call, fb_rows *rows, Py_ssize_t start, Py_ssize_t n,
                            char *memory) noexcept nogil:
     # The same where neighbouring rows lie next to each other: used as they lie, or copied where call.group says so, but
-    # for what is no whole vector.
+    # for what is no whole vector, unless they are interleaved.
     cdef Py_ssize_t wrong = -1, found, run
     cdef fb_rows piece
     while n > 0:
@@ -474,6 +475,7 @@ cdef size_t memory_of_chunk(const Call *call) noexcept nogil:
     cdef Py_ssize_t most = min(call.chunk, call.rows)
     cdef fb_rows rows
     if call.interleaved:
+        memset(&rows, 0, sizeof(rows))
         rows.rows = run_of(call)
         rows.classes = call.classes
         interleave(&rows, NULL)
@@ -607,7 +609,7 @@ cdef Py_ssize_t rows_before_line(const Call *call) noexcept nogil:
     # before. (NumPy's large arrays begin 16 bytes after a line. Else each vector would take two, a third more time,
     # measured.) Chunks depend on it, so sums of losses must not.
     cdef int last = call.x.ndim - 1
-    if (not call.across or call.interleaved or call.group > 0 or call.losses == NULL or call.rows < ALIGN_FROM
+    if (not call.across or call.group > 0 or call.losses == NULL or call.rows < ALIGN_FROM
             or call.x.shape[last - 1] != call.rows or call.x.strides[last] % CACHE_LINE != 0):
         return 0
     return (-<Py_ssize_t>call.x.data & (CACHE_LINE - 1)) // call.size
@@ -695,10 +697,12 @@ cdef bint can_split(const Call *call, int threads) noexcept nogil:
     cdef Py_ssize_t run = run_of(call), runs, times
     if not has_steps(call):
         return False
-    if call.interleaved:  # or threads divide the runs, if they come out nearly even, or are small
+    if call.interleaved:
         runs = call.rows // run
-        return threads > 1 and (runs == 1 or (runs % threads != 0 and runs < 4 * threads
-                                              and call.classes >= 2 * SPLIT_FROM))
+        if runs == 1:
+            return threads > 1 or is_far(call)  # the latter is to be heard by Ctrl-C
+        # else threads divide the runs, if these come out nearly even, or are small
+        return 1 < threads and runs < 4 * threads and runs % threads != 0 and call.classes >= 2 * SPLIT_FROM
     if call.across:
         if not (has_neighbours(&call.x) and has_neighbours(&call.grad) and has_neighbours(&call.proba)):
             return False
@@ -819,10 +823,10 @@ cdef int execute(Call *call, int threads, Partial *total) except -1:
             split_rows(call, threads, total)
         elif call.rows <= call.chunk and elements <= RELEASE_FROM:
             if bytes > 0:
-                memory = <char *>malloc(bytes)
+                memory = <char *>malloc(bytes + CACHE_LINE)
                 if memory == NULL:
                     raise MemoryError
-            run_chunk(call, 0, memory, total)
+            run_chunk(call, 0, memory + (-<size_t>memory & (CACHE_LINE - 1)), total)
         else:
             run_chunks(run_chunk, call, (call.rows + rows_after_line(call) + call.chunk - 1) // call.chunk, threads,
                        total, bytes)

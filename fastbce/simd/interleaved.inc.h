@@ -43,7 +43,7 @@ FB_INLINE void FN(read_turn)(const REAL *x, int64_t n, int64_t rows, REAL fillin
         turn[j] = filling;
 }
 
-/* The largest of n classes, of each row. */
+/* The largest of n classes, of each row; and what fills the last vector of these, which means nothing. */
 FB_INLINE void FN(interleaved_max)(const REAL *x, int64_t n, int64_t rows, REAL *max)
 {
     const int64_t size = FB_LANES * rows, turns = n / FB_LANES, left = n % FB_LANES;
@@ -102,7 +102,16 @@ FB_INLINE void FN(merge_turn)(FN(turn_sums) from, int64_t rows, int64_t start, F
     }
 }
 
-/* Probabilities, or else the gradient, of n classes whose exponentials are e; out may be e. factor, weight: as tile_grad. */
+/* Probabilities, or with weights the gradient, of FB_LANES exponentials. */
+FB_INLINE void FN(scale_vector)(const REAL *e, const REAL *factor, const REAL *weight, REAL *out)
+{
+    if (weight)
+        FN(vector_grad)(e, factor, NULL, weight, out);
+    else
+        FN(vector_proba)(e, factor, out);
+}
+
+/* The same of n classes; factor and weight are those of the rows, and out may be e. */
 FB_INLINE void FN(interleaved_scale)(int64_t n, int64_t rows, const REAL *e, const REAL *factor,
                                      const REAL *weight, REAL *out)
 {
@@ -113,17 +122,9 @@ FB_INLINE void FN(interleaved_scale)(int64_t n, int64_t rows, const REAL *e, con
         FN(spread)(weight, rows, weights);
     FN(read_turn)(e + turns * size, left, rows, 0, turn);
     for (int64_t t = 0; t < turns; t++)
-        for (int64_t j = 0; j < size; j += FB_LANES) {
-            const int64_t at = t * size + j;
-            if (weight)
-                FN(vector_grad)(e + at, factors + j, NULL, weights + j, out + at);
-            else
-                FN(vector_proba)(e + at, factors + j, out + at);
-        }
+        for (int64_t j = 0; j < size; j += FB_LANES)
+            FN(scale_vector)(e + t * size + j, factors + j, weight ? weights + j : NULL, out + t * size + j);
     for (int64_t j = 0; j < left * rows; j += FB_LANES)
-        if (weight)
-            FN(vector_grad)(turn + j, factors + j, NULL, weights + j, turn + j);
-        else
-            FN(vector_proba)(turn + j, factors + j, turn + j);
+        FN(scale_vector)(turn + j, factors + j, weight ? weights + j : NULL, turn + j);
     memcpy(out + turns * size, turn, (size_t)(left * rows) * sizeof(REAL));
 }

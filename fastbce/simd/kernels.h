@@ -111,8 +111,9 @@ typedef struct {
      * number of them, are whole runs of neighbours: each `run` long, FB_LANES or more, and one begins so many elements after
      * the one before. */
     int64_t group, run, x_beyond, grad_beyond;
-    /* Whether, of all arrays, class c of row i is element c * rows + i, and they are worked on so. If so, rows are FB_INTERLEAVED at
-     * most, classes more than FB_FEW_CLASSES, logits are not overwritten, there is no Hessian, and there is a state. */
+    /* Whether, of all arrays, class c of row i is element c * rows + i, and they are worked on so. If so, apart says that, too, but
+     * rows may be fewer, FB_INTERLEAVED at most; classes are more than FB_FEW_CLASSES, logits are not overwritten, there is no
+     * Hessian, and there is a state. */
     int interleaved;
     int64_t second_level; /* how many bytes a core's second-level cache holds, 0 if that is not known */
     /* Of the steps in split.inc.h: how many slices the classes are divided into, and parts the lanes; what the steps have to know

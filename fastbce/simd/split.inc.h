@@ -1,5 +1,5 @@
-/* Rows of many classes, of labels, by any number of threads: one that lies along memory, or FB_LANES and more across it. Logits are
- * not overwritten, and there is no Hessian.
+/* Rows of many classes, of labels, by any number of threads: one that lies along memory, or FB_LANES and more across it, or a few
+ * that are interleaved. Logits are not overwritten, and there is no Hessian.
  *
  * In steps, each done by all threads before the next one: maxima, by slices of the classes; exponentials and their sums, by
  * pieces of the classes and, across memory, parts of the lanes; what rows come to, by parts of the rows; gradient and
@@ -9,7 +9,7 @@
  * for each few (twice the time for 64, measured). The bits are those of all_rows. */
 
 /* What the steps have to know of each other: of each row, see group; the maxima of each slice; and the sums of each piece, one
- * exp_lanes, or across_lanes for each vector, behind which each part has across_sums for each vector. */
+ * exp_lanes, or turn_sums, or across_lanes for each vector, behind which each part has across_sums for each vector. */
 typedef struct {
     int64_t *label;
     REAL *weight, *factor, *entry, *inverse, *maxima;
@@ -129,7 +129,7 @@ static void FN(split_exp)(const fb_rows *rows, int64_t piece, int64_t part, void
     const int64_t n = left < FB_PIECE ? left : FB_PIECE;
     const FN(split) split = FN(split_of)(rows);
     if (rows->interleaved) {
-        REAL nowhere[FN(MOST_TURN)];
+        REAL nowhere[FN(MOST_TURN)] FB_ALIGNED;
         FN(across_place) place = {.x = (const REAL *)rows->x + first * rows->rows};
         place.x_apart = FB_LANES * rows->rows;
         place.e = FN(across_exp)(rows, first * rows->rows, nowhere, &place.e_apart);
