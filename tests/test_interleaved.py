@@ -73,7 +73,19 @@ def test_loss_and_gradient(logits, labels, options, threads):
     assert same_bits(found, value)
     assert same_bits(along(out), grad)
     assert same_bits(losses[1], losses[0])
-    assert same_bits(fb.cross_entropy(logits, labels, axis=1, num_threads=threads, **options), value)
+    alone = fb.cross_entropy(logits, labels, axis=1, reduction="none", num_threads=threads, **options)
+    assert same_bits(alone, losses[0])
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_the_mean(shape, dtype, threads):
+    """Of finite losses: those of the other tests are NaN together."""
+    x = np.random.default_rng(0).normal(scale=5, size=shape).astype(dtype)
+    y = np.random.default_rng(1).integers(0, shape[1], (shape[0], shape[2]))
+    value = fb.cross_entropy(along(x), y, num_threads=1)
+    assert np.isfinite(value)
+    assert fb.cross_entropy(x, y, axis=1, num_threads=threads) == value
+    assert fb.cross_entropy_value_and_grad(x, y, axis=1, num_threads=threads)[0] == value
 
 
 @pytest.mark.parametrize("with_grad", [False, True])

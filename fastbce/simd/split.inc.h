@@ -171,8 +171,8 @@ FB_INLINE void FN(split_total)(const fb_rows *rows, FN(group) * group)
     FN(exp_totals)(lanes, group->max, group->ties, group->rest);
 }
 
-/* of a vector of rows across memory. */
-FB_INLINE void FN(split_totals)(const fb_rows *rows, int64_t vector, FN(group) * group)
+/* of rows across memory, from `start` on: of that vector of them, or of up to FB_LANES that are interleaved. */
+FB_INLINE void FN(split_totals)(const fb_rows *rows, int64_t start, int64_t vector, FN(group) * group)
 {
     const FN(split) split = FN(split_of)(rows);
     FN(across_lanes) total FB_ALIGNED;
@@ -180,25 +180,16 @@ FB_INLINE void FN(split_totals)(const fb_rows *rows, int64_t vector, FN(group) *
     for (int k = 0; k < FB_LANES; k++)
         group->ties[k] = 0;
     for (int64_t piece = 0; piece < FN(pieces_of)(rows); piece++) {
+        if (rows->interleaved) {
+            FN(merge_turn)(FN(turn_sums_at)(FN(lanes_of)(split, piece), rows->rows), rows->rows, start,
+                           &total, group->ties);
+            continue;
+        }
         FN(merge_sums)(FN(sums_of)(split, rows, piece, 0) + vector, &total, group->ties);
         for (int64_t part = 1; part < rows->parts; part++)
             for (int k = 0; k < FB_LANES; k++)
                 group->ties[k] += FN(sums_of)(split, rows, piece, part)[vector].ties[k];
     }
-    FN(lane_totals)(total.sum, total.lost, group->max, group->ties, group->rest);
-}
-
-/* of FB_LANES interleaved rows, or fewer. */
-FB_INLINE void FN(split_turns)(const fb_rows *rows, int64_t start, FN(group) * group)
-{
-    const FN(split) split = FN(split_of)(rows);
-    FN(across_lanes) total FB_ALIGNED;
-    memset(&total, 0, sizeof total);
-    for (int k = 0; k < FB_LANES; k++)
-        group->ties[k] = 0;
-    for (int64_t piece = 0; piece < FN(pieces_of)(rows); piece++)
-        FN(merge_turn)(FN(turn_sums_at)(FN(lanes_of)(split, piece), rows->rows), rows->rows, start, &total,
-                       group->ties);
     FN(lane_totals)(total.sum, total.lost, group->max, group->ties, group->rest);
 }
 
@@ -218,10 +209,8 @@ static int64_t FN(split_end)(const fb_rows *rows, int64_t part, int64_t parts)
                                               FN(LABELS));
         bad = bad < 0 ? found : bad;
         memcpy(group.max, split.maxima + start, (size_t)count * sizeof(REAL));
-        if (rows->interleaved)
-            FN(split_turns)(rows, start, &group);
-        else if (rows->apart.x)
-            FN(split_totals)(rows, from / FB_LANES + i, &group);
+        if (rows->apart.x)
+            FN(split_totals)(rows, start, from / FB_LANES + i, &group);
         else
             FN(split_total)(rows, &group);
         FN(label_exp)(&group, count);
