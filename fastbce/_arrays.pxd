@@ -9,6 +9,7 @@ cdef extern from "simd/kernels.h" nogil:
     enum: FB_LANES
     enum: FB_PIECE
     enum: FB_FEW_CLASSES
+    enum: FB_BROUGHT
     enum: FB_INTERLEAVED
     enum fb_dtype:
         FB_BOOL, FB_I8, FB_U8, FB_I16, FB_U16, FB_I32, FB_U32, FB_I64, FB_U64, FB_F16, FB_BF16, FB_F32, FB_F64,
@@ -51,6 +52,7 @@ cdef extern from "simd/kernels.h" nogil:
         fb_later later[1]
     ctypedef struct fb_apart:
         int64_t x
+        int64_t targets
         int64_t grad
         int64_t hess
         int64_t proba
@@ -72,7 +74,10 @@ cdef extern from "simd/kernels.h" nogil:
         void *hess
         void *proba
         void *scratch
-        fb_later later
+        fb_later origin
+        fb_apart row_stride
+        void (*bring)(const void *source, int64_t row, int64_t first, int64_t n, void *to) noexcept nogil
+        const void *source
         int interleaved
         int64_t slices, parts
         void *state
@@ -124,7 +129,8 @@ cdef struct Operand:
     Py_ssize_t step        # bytes between neighbours in C order, where ndim is 1
     int ndim               # after neighbouring axes that are one run of memory have been joined
     int swapped            # the other byte order
-    bint direct            # contiguous, aligned, of the type computed in: a kernel may use it where it lies
+    bint own               # aligned, of the type computed in
+    bint direct            # and contiguous: a kernel may use it where it lies
     fb_load load           # of an input
     fb_store store         # of an output
     Py_ssize_t shape[FB_MAX_DIMS]    # read where ndim is not 1

@@ -377,8 +377,8 @@ cdef void describe(Operand *operand, cnp.ndarray array, int own_code, int last) 
             ndim += 1
     operand.ndim = max(ndim, 1)
     operand.step = operand.strides[0] if ndim > 0 else 0  # one value, for every element
-    operand.direct = (operand.ndim == 1 and operand.step == cnp.PyArray_ITEMSIZE(array)
-                      and dtype_code(array) == own_code and not operand.swapped and cnp.PyArray_ISALIGNED(array))
+    operand.own = dtype_code(array) == own_code and not operand.swapped and cnp.PyArray_ISALIGNED(array)
+    operand.direct = operand.own and operand.ndim == 1 and operand.step == cnp.PyArray_ITEMSIZE(array)
 
 
 cdef void describe_input(Operand *operand, cnp.ndarray array, const fb_kernels *kernels, bint targets,

@@ -12,9 +12,8 @@ import numpy as np
 
 from fastbce._arrays cimport (
     FB_BLOCK,
+    FB_BROUGHT,
     FB_F16,
-    FB_F32,
-    FB_F64,
     FB_FEW_CLASSES,
     FB_INTERLEAVED,
     FB_LANES,
@@ -45,14 +44,12 @@ from fastbce._arrays cimport (
     fb_sum_add,
     fb_sum_value,
     kernels_for,
-    place,
     position,
     reduced,
     result_dtype,
     same_shape,
     second_level,
     separate,
-    take,
     third_level,
     transfer,
 )
@@ -104,6 +101,10 @@ cdef enum:
     NEAR_UP_TO = 1 << 24
     # From this many rows on, some of them may be brought together for the others to begin with a cache line.
     ALIGN_FROM = 1024
+    # Rows along memory are used as they lie if so many at a time lie evenly; of few classes more, or vectors would be
+    # filled badly (measured).
+    EVEN_ROWS = 8
+    EVEN_ROWS_OF_FEW = 64
     # Below this many elements the GIL is kept.
     RELEASE_FROM = 4096
 
@@ -112,6 +113,7 @@ cdef struct Call:
     const fb_kernels *kernels
     Py_ssize_t rows, classes, chunk, size     # chunk: rows in one; size: bytes of the type computed in
     bint has_labels, has_ignore
+    bint overwrites                           # whether an output is an input, too
     bint across                               # whether rows are used as they lie, see run_across
     bint interleaved                          # of these, whether as in interleaved.inc.h
     Py_ssize_t group                          # of these, how many are copied at once, or 0: see copied_rows
@@ -237,33 +239,63 @@ cdef void survey_chunk(const void *call_, Py_ssize_t chunk, char *memory, Partia
 
 cdef inline bint lies_across(const Call *call, const Operand *operand) noexcept nogil:
     # Whether neighbouring rows, not neighbouring classes, lie next to each other: the class axis is not the last one of
-    # the array, or it is in Fortran order. The elements are what is computed with, so that a kernel can turn them.
+    # the array, or it is in Fortran order. A kernel can turn them.
     cdef int last = operand.ndim - 1
-    cdef int own = FB_F32 if call.size == sizeof(float) else FB_F64
     return (last > 0 and operand.shape[last] == call.classes and operand.strides[last - 1] == call.size
-            and operand.strides[last] % call.size == 0 and <Py_ssize_t>operand.data % call.size == 0
-            and not operand.swapped
-            and (operand.load == call.kernels.load[own] or operand.store == call.kernels.store[own]))
+            and operand.strides[last] % call.size == 0 and operand.own)
+
+
+cdef inline Py_ssize_t rows_of_run(const Call *call, const Operand *operand) noexcept nogil:
+    # Of an operand of which each row is one run of memory: how many rows lie evenly.
+    cdef int last = operand.ndim - 1
+    return operand.shape[last] // call.classes if operand.shape[last] > call.classes else operand.shape[last - 1]
+
+
+cdef inline bint lies_along(const Call *call, const Operand *operand) noexcept nogil:
+    # Whether a kernel can use rows as they lie: each one run of memory, and enough of them apart evenly (measured).
+    cdef int last = operand.ndim - 1
+    cdef Py_ssize_t fewest = EVEN_ROWS if call.classes > FB_FEW_CLASSES else EVEN_ROWS_OF_FEW
+    return operand.direct or (
+        last > 0 and operand.own and operand.strides[last] == call.size and operand.strides[last - 1] % call.size == 0
+        and rows_of_run(call, operand) >= min(fewest, call.rows))
+
+
+cdef inline Py_ssize_t offset_of(const Operand *operand, Py_ssize_t index, int axes) noexcept nogil:
+    # Of a position in C order along so many of the first axes, in bytes.
+    cdef Py_ssize_t offset = 0
+    cdef int d
+    for d in range(axes - 1, -1, -1):
+        offset += index % operand.shape[d] * operand.strides[d]
+        index //= operand.shape[d]
+    return offset
+
+
+cdef char *rows_along(const Call *call, const Operand *operand, Py_ssize_t start, Py_ssize_t *run,
+                      int64_t *stride) noexcept nogil:
+    # Row `start` of an operand that lies along memory; how many elements lie between it and the next one; and for how
+    # many rows this holds, at most *run.
+    cdef int axes = operand.ndim - 1
+    cdef Py_ssize_t inner = rows_of_run(call, operand)
+    stride[0] = call.classes
+    run[0] = min(run[0], inner - start % inner)
+    if operand.shape[axes] == call.classes:
+        axes -= 1
+        stride[0] = operand.strides[axes] // call.size
+    return operand.data + start % inner * stride[0] * call.size + offset_of(operand, start // inner, axes)
 
 
 cdef char *neighbours(const Call *call, const Operand *operand, Py_ssize_t start, Py_ssize_t *run,
                       int64_t *apart) noexcept nogil:
     # Row `start` of an operand that lies across memory; how many rows are its neighbours, at most *run; and how many
     # elements its classes lie apart.
-    cdef int last = operand.ndim - 1, d
-    cdef Py_ssize_t inner, index
-    cdef char *at = operand.data
-    if at == NULL:
+    cdef int last = operand.ndim - 1
+    cdef Py_ssize_t inner
+    if operand.data == NULL:
         return NULL
     inner = operand.shape[last - 1]
-    at += start % inner * call.size
-    index = start // inner
-    for d in range(last - 2, -1, -1):
-        at += index % operand.shape[d] * operand.strides[d]
-        index //= operand.shape[d]
     run[0] = min(run[0], inner - start % inner)
     apart[0] = operand.strides[last] // call.size
-    return at
+    return operand.data + start % inner * call.size + offset_of(operand, start // inner, last - 1)
 
 
 cdef void turn_rows(const Call *call, const Operand *operand, Py_ssize_t start, Py_ssize_t n,
@@ -284,23 +316,13 @@ cdef void turn_rows(const Call *call, const Operand *operand, Py_ssize_t start, 
         rows += run * call.classes * call.size
 
 
-cdef const void *take_rows(const Call *call, const Operand *operand, Py_ssize_t start, Py_ssize_t n,
-                           char *memory) noexcept nogil:
-    cdef Py_ssize_t first = start * call.classes, elements = n * call.classes
+cdef void move_rows(const Call *call, const Operand *operand, Py_ssize_t start, Py_ssize_t n,
+                    char *rows) noexcept nogil:
+    # Rows start .. start + n of an operand that does not lie along memory, to one row after the other, or back.
     if lies_across(call, operand):
-        turn_rows(call, operand, start, n, memory)
-        return memory
-    return take(operand, first, elements, elements, memory, call.size)
-
-
-cdef void give_rows(const Call *call, const Operand *operand, Py_ssize_t start, Py_ssize_t n,
-                    void *rows) noexcept nogil:
-    if operand.direct:
-        return
-    if lies_across(call, operand):
-        turn_rows(call, operand, start, n, <char *>rows)
+        turn_rows(call, operand, start, n, rows)
     else:
-        transfer(operand, start * call.classes, n * call.classes, <char *>rows, call.size)
+        transfer(operand, start * call.classes, n * call.classes, rows, call.size)
 
 
 cdef void add_losses(const Call *call, Py_ssize_t n, const void *losses, fb_lanes *lanes) noexcept nogil:
@@ -320,55 +342,112 @@ cdef inline size_t bytes_of_rows(const Call *call, Py_ssize_t n) noexcept nogil:
 
 
 cdef inline void ask_for(const Call *call, fb_rows *rows, Py_ssize_t start) noexcept nogil:
-    # The logits that the rows from start on are converted from, if at most half of their bytes are for nothing. (Those
-    # of a byte each come in time.)
-    rows.later.begin = NULL
-    if not call.x.direct and call.x.ndim == 1 and 1 < call.x.step <= 2 * call.size and start < call.rows:
-        rows.later.begin = call.x.data + start * call.classes * call.x.step
-        rows.later.bytes = FB_LANES * call.x.step
+    # The logits that the rows from start on are converted from, and those after them, if at most half of their bytes
+    # are for nothing. (Those of a byte each come in time.)
+    rows.origin.begin = NULL
+    if not call.x.direct and call.x.ndim == 1 and 1 < call.x.step <= 2 * call.size:
+        rows.origin.begin = call.x.data + start * call.classes * call.x.step
+        rows.origin.bytes = FB_LANES * call.x.step
 
 
-cdef Py_ssize_t run_along(const Call *call, fb_rows *rows, Py_ssize_t start, Py_ssize_t n,
+cdef inline void move_on(fb_rows *rows, Py_ssize_t n, Py_ssize_t size) noexcept nogil:
+    # Past what is known of n rows.
+    if rows.labels != NULL:
+        rows.labels += n
+    if rows.weight != NULL:
+        rows.weight = <char *>rows.weight + n * size
+    rows.loss = <char *>rows.loss + n * size
+
+
+cdef inline bint keeps_targets(const Call *call) noexcept nogil:
+    # Whether there are soft targets, to be used as they lie.
+    return not call.has_labels and not call.overwrites and lies_along(call, &call.targets)
+
+
+cdef struct Source:
+    const Call *call
+    Py_ssize_t start
+
+
+cdef void bring_row(const void *source_, int64_t row, int64_t first, int64_t n, void *to) noexcept nogil:
+    cdef const Source *source = <const Source *>source_
+    transfer(&source.call.x, (source.start + row) * source.call.classes + first, n, <char *>to, source.call.size)
+
+
+cdef inline char *room_for(const Call *call, bint is_there, Py_ssize_t n, char **memory) noexcept nogil:
+    # Where n rows are put together; NULL if they are used as they lie.
+    cdef char *room = memory[0]
+    if is_there:
+        return NULL
+    memory[0] += bytes_of_rows(call, n)
+    return room
+
+
+cdef inline void *rows_at(const Call *call, const Operand *operand, char *room, Py_ssize_t start, Py_ssize_t first,
+                          Py_ssize_t *run, int64_t *stride) noexcept nogil:
+    # Row `start` of an operand, NULL if it is absent; as rows_along, or put together in the room there is for it, from
+    # row `first` on.
+    stride[0] = call.classes
+    if room != NULL:
+        return room + (start - first) * call.classes * call.size
+    if operand.direct:
+        return operand.data + start * call.classes * call.size if operand.data != NULL else NULL
+    return rows_along(call, operand, start, run, stride)
+
+
+cdef Py_ssize_t run_along(const Call *call, fb_rows *rows, Py_ssize_t first, Py_ssize_t n,
                           char *memory) noexcept nogil:
-    # The rows start .. start + n, put together in memory where they do not lie one after the other.
-    cdef Py_ssize_t first = start * call.classes, bytes = bytes_of_rows(call, n), found
-    rows.rows = n
-    rows.x = take_rows(call, &call.x, start, n, memory)
-    if rows.x == memory:
-        memory += bytes
-    if not call.has_labels:
-        rows.targets = take_rows(call, &call.targets, start, n, memory)
-        if rows.targets == memory:
-            memory += bytes
-    rows.grad = place(&call.grad, first, True, memory, call.size)
-    if not call.grad.direct:
-        memory += bytes
-    rows.hess = place(&call.hess, first, True, memory, call.size)
-    if not call.hess.direct:
-        memory += bytes
-    rows.proba = place(&call.proba, first, True, memory, call.size)
-    if not call.proba.direct:
-        memory += bytes
+    # The rows first .. first + n: used as they lie, or put together in memory. Those of many classes are brought there
+    # one by one, to be used while the first-level cache holds them.
+    cdef bint brings = call.classes > FB_FEW_CLASSES and not lies_across(call, &call.x)
+    cdef Py_ssize_t most = min(n, <Py_ssize_t>FB_BROUGHT) if brings else n
+    cdef char *x = room_for(call, lies_along(call, &call.x), most, &memory)
+    cdef char *targets = room_for(call, call.has_labels or keeps_targets(call), n, &memory)
+    cdef char *grad = room_for(call, lies_along(call, &call.grad), n, &memory)
+    cdef char *hess = room_for(call, lies_along(call, &call.hess), n, &memory)
+    cdef char *proba = room_for(call, lies_along(call, &call.proba), n, &memory)
+    cdef Py_ssize_t start = first, stop = first + n, wrong = -1, found
+    cdef Source source
+    if x != NULL and not brings:
+        move_rows(call, &call.x, first, n, x)
+    if targets != NULL:
+        move_rows(call, &call.targets, first, n, targets)
     rows.scratch = memory
-    ask_for(call, rows, start + n)
-    found = call.kernels.cross_entropy(rows)
-    give_rows(call, &call.grad, start, n, rows.grad)
-    give_rows(call, &call.hess, start, n, rows.hess)
-    give_rows(call, &call.proba, start, n, rows.proba)
-    return start + found if found >= 0 else -1
+    while start < stop:
+        n = stop - start
+        if x != NULL and brings:
+            source.call = call
+            source.start = start
+            rows.bring = bring_row
+            rows.source = &source
+            rows.x = x
+            rows.row_stride.x = call.classes
+        else:
+            rows.x = rows_at(call, &call.x, x, start, first, &n, &rows.row_stride.x)
+        if not call.has_labels:
+            rows.targets = rows_at(call, &call.targets, targets, start, first, &n, &rows.row_stride.targets)
+        rows.grad = rows_at(call, &call.grad, grad, start, first, &n, &rows.row_stride.grad)
+        rows.hess = rows_at(call, &call.hess, hess, start, first, &n, &rows.row_stride.hess)
+        rows.proba = rows_at(call, &call.proba, proba, start, first, &n, &rows.row_stride.proba)
+        rows.rows = n
+        ask_for(call, rows, start)
+        found = call.kernels.cross_entropy(rows)
+        if found >= 0 and wrong < 0:
+            wrong = start + found
+        move_on(rows, n, call.size)
+        start += n
+    if grad != NULL:
+        move_rows(call, &call.grad, first, stop - first, grad)
+    if hess != NULL:
+        move_rows(call, &call.hess, first, stop - first, hess)
+    if proba != NULL:
+        move_rows(call, &call.proba, first, stop - first, proba)
+    return wrong
 
 
 cdef inline bint keeps_logits(const Call *call) noexcept nogil:
     cdef char *x = call.x.data
     return x != call.grad.data and x != call.hess.data and x != call.proba.data
-
-
-cdef inline void move_on(fb_rows *rows, Py_ssize_t n, Py_ssize_t size) noexcept nogil:
-    # Past what is known of n rows.
-    rows.labels += n
-    if rows.weight != NULL:
-        rows.weight = <char *>rows.weight + n * size
-    rows.loss = <char *>rows.loss + n * size
 
 
 cdef inline Py_ssize_t by_the_vector(const Call *call, Py_ssize_t n) noexcept nogil:
@@ -468,10 +547,14 @@ cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char 
 
 
 cdef size_t memory_of_chunk(const Call *call) noexcept nogil:
-    # For what is not direct of logits, targets and outputs; and one row, where exp(x - max) has no other place.
-    cdef size_t parts = (not call.x.direct) + (not call.has_labels and not call.targets.direct)
+    # For what of logits, targets and outputs is not used as it lies; and one row, where exp(x - max) has no other
+    # place.
+    cdef size_t parts = not lies_along(call, &call.x)
     cdef bint scratch = call.grad.data == NULL and call.proba.data == NULL
-    parts += (not call.grad.direct) + (not call.hess.direct) + (not call.proba.direct)
+    parts += not (call.has_labels or keeps_targets(call))
+    parts += not lies_along(call, &call.grad)
+    parts += not lies_along(call, &call.hess)
+    parts += not lies_along(call, &call.proba)
     cdef Py_ssize_t most = min(call.chunk, call.rows)
     cdef fb_rows rows
     if call.interleaved:
@@ -715,22 +798,22 @@ cdef bint can_split(const Call *call, int threads) noexcept nogil:
         if call.classes < TOGETHER_FROM and not 1 < threads <= min(FB_LANES, call.rows * call.classes // CHUNK):
             return False
         return call.rows == run or run * call.classes * call.size >= TOGETHER_BYTES
-    return (call.classes >= SPLIT_FROM and call.rows < threads and call.x.direct and call.grad.direct
-            and call.proba.direct)
+    return (call.classes >= SPLIT_FROM and call.rows < threads and lies_along(call, &call.x)
+            and lies_along(call, &call.grad) and lies_along(call, &call.proba))
 
 
 cdef Py_ssize_t rows_to_split(const Call *call, fb_rows *rows, Py_ssize_t start) noexcept nogil:
     # The rows from start on that are split together.
-    cdef Py_ssize_t first = start * call.classes, run = call.rows - start, parts
+    cdef Py_ssize_t run = call.rows - start, parts
     if call.across:
         rows.x = neighbours(call, &call.x, start, &run, &rows.apart.x)
         rows.grad = neighbours(call, &call.grad, start, &run, &rows.apart.grad)
         rows.proba = neighbours(call, &call.proba, start, &run, &rows.apart.proba)
         parts = (run + MOST_TOGETHER - 1) // MOST_TOGETHER
         return min(run, ((run + parts - 1) // parts + FB_LANES - 1) & -FB_LANES)  # at least a vector is left
-    rows.x = call.x.data + first * call.size
-    rows.grad = place(&call.grad, first, True, NULL, call.size)
-    rows.proba = place(&call.proba, first, True, NULL, call.size)
+    rows.x = rows_at(call, &call.x, NULL, start, 0, &run, &rows.row_stride.x)
+    rows.grad = rows_at(call, &call.grad, NULL, start, 0, &run, &rows.row_stride.grad)
+    rows.proba = rows_at(call, &call.proba, NULL, start, 0, &run, &rows.row_stride.proba)
     return 1
 
 
@@ -874,7 +957,7 @@ cdef void absent(Call *call) noexcept:
     call.class_weight = NULL
     call.losses = NULL
     call.grad.ndim = call.hess.ndim = call.proba.ndim = 1
-    call.has_ignore = False
+    call.has_ignore = call.overwrites = False
     call.smoothing = 0
 
 
@@ -1017,7 +1100,7 @@ cdef object checked_call(Results results, object x_given, object y_given, object
     losses = as_output(loss_out, "loss_out", row_shape, own) if loss_out is not None else None
     proba = as_output(proba_out, "proba_out", x_shape, own) if proba_out is not None else None
     inputs = [x, y, weight, mask]
-    overwrites = separate(inputs, [grad, hess, losses, proba], grad_name)
+    call.overwrites = separate(inputs, [grad, hess, losses, proba], grad_name)
     x, y, weight, mask = inputs
 
     describe_input(&call.x, x, call.kernels, False, axis)
@@ -1025,7 +1108,6 @@ cdef object checked_call(Results results, object x_given, object y_given, object
         describe_labels(&call.targets, y)
     else:
         describe_input(&call.targets, y, call.kernels, False, axis)
-        call.targets.direct = call.targets.direct and not overwrites
     if weight is not None:
         describe_input(&call.weight, weight, call.kernels, False)
     if mask is not None:

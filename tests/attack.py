@@ -19,7 +19,7 @@ from itertools import cycle
 import ml_dtypes
 import numpy as np
 from cases import SMOOTHED, WITH_HESSIAN, WITH_LOGITS, inputs, losses_shape, same_bits
-from layouts import backwards, field_of_records, fortran, swapped, with_gaps
+from layouts import backwards, field_of_records, fortran, rows_apart, swapped, with_gaps
 from numpy.lib.array_utils import byte_bounds
 
 import fastbce as fb
@@ -102,7 +102,7 @@ def edges():
     calls = 0
     for function in ("bce", "bce_with_logits", "sigmoid_focal_loss", "cross_entropy"):
         shapes = ROWS if function == "cross_entropy" else [(n,) for n in LENGTHS]
-        layouts = cycle([backwards, field_of_records, fortran, swapped, with_gaps])
+        layouts = cycle([backwards, field_of_records, fortran, rows_apart, swapped, with_gaps])
         for shape in shapes:
             for dtype in (np.float32, np.float64):
                 soft = rng.random() < 0.5

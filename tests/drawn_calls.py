@@ -18,6 +18,7 @@ from layouts import (
     misaligned,
     one_item_in,
     read_only,
+    rows_apart,
     swapped,
     with_gaps,
 )
@@ -28,7 +29,7 @@ FLOATS = [np.dtype(name) for name in ("float32", "float64", "float16")] + [BFLOA
 INTEGERS = [np.dtype(name) for name in ("int64", "int8", "int16", "int32", "uint8", "uint32", "uint64")]
 # Those that also take arrays without dimensions come first.
 LAYOUTS = [misaligned, swapped, read_only, one_item_in, field_of_records]
-LAYOUTS += [fortran, backwards, last_axis_backwards, with_gaps, axes_rotated]
+LAYOUTS += [fortran, rows_apart, backwards, last_axis_backwards, with_gaps, axes_rotated]
 GARBAGE = [np.nan, np.inf, -np.inf, -1.0, 2.5, 3e38]
 
 

@@ -392,6 +392,7 @@ static void run_rows(const char *name, int options, const int64_t *classes, int 
             .hess = options & WANT_HESS ? hess : NULL,
             .proba = options & WANT_PROBA ? proba : NULL,
             .scratch = scratch,
+            .row_stride = {.x = n, .targets = n, .grad = n, .hess = n, .proba = n},
         };
         hash_bits((uint64_t)kernels->cross_entropy(&all));
         hash_reals(rows, loss);

@@ -121,6 +121,7 @@ static void run_rows(const fb_kernels *kernels, results *own, int64_t classes, c
         .hess = wanted == 2 ? own->hess : NULL,
         .proba = wanted == 1 ? own->proba : NULL,
         .scratch = own->scratch,
+        .row_stride = {classes, classes, classes, classes, classes},
     };
     const int64_t bad = kernels->cross_entropy(&rows);
     if (of_rows != labels)

@@ -70,6 +70,7 @@ def softmax(shape, dtype, rng):
     yield "soft targets", call(targets=soft)
     yield "label_smoothing", call(label_smoothing=0.1)
     yield "logits[:, ::2]", call(x=rng.normal(scale=3, size=(rows, 2 * classes)).astype(dtype)[:, ::2])
+    yield "logits[:, :-1]", call(x=rng.normal(scale=3, size=(rows, classes + 1)).astype(dtype)[:, :-1])
     turned = np.ascontiguousarray(x.T)
     yield "class axis first", call(x=turned, out=np.empty_like(turned), axis=0)
     middle = np.ascontiguousarray(x.reshape(-1, 40, classes).swapaxes(1, 2))

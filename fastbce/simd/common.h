@@ -18,8 +18,8 @@
 #include "half.h"
 
 /* Of softmax cross-entropy: rows in a group, if they have that few elements, and at most, across memory; how many vectors are
- * added as they are, eight of the targets of many classes, two of so few that an error stands out; and how far ahead, in
- * elements, memory is asked for (measured). */
+ * added as they are, eight of the targets of many classes, two of so few that an error stands out; how far ahead, in elements,
+ * memory is asked for; and how many elements of a row are brought at once, beside exponentials and without (measured). */
 enum {
     FB_GROUP = 64,
     FB_ACROSS = 128,
@@ -29,6 +29,8 @@ enum {
     FB_EIGHT = 8,
     FB_TWO_UP_TO = 16,
     FB_AHEAD = 16384,
+    FB_BROUGHT_PART = 256,
+    FB_FIRST_PART = 1024,
     FB_TILE_AHEAD = 4096
 };
 

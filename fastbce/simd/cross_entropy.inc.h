@@ -27,22 +27,43 @@ typedef struct {
     REAL inverse[FB_ACROSS], others[FB_ACROSS]; /* 1 / (1 + rest), rest / (1 + rest) */
 } FN(group);
 
-FB_INLINE REAL *FN(row_of)(const void *rows, int64_t row, int64_t classes)
+FB_INLINE REAL *FN(row_of)(const void *rows, int64_t row, int64_t stride)
 {
-    return rows ? (REAL *)rows + row * classes : NULL;
+    return rows ? (REAL *)rows + row * stride : NULL;
 }
 
 /* What logits are read from some elements later: as they lie, or what the next rows are converted from. */
 FB_INLINE fb_later FN(logits_later)(const fb_rows *rows, int64_t row, int64_t at, int64_t ahead)
 {
-    const int64_t from = row * rows->classes + at;
-    const REAL *x = rows->x;
-    fb_later later = {(const char *)(x + from + ahead), FB_LANES * sizeof(REAL)};
-    if (rows->later.begin) {
-        later.begin = rows->later.begin + from / FB_LANES * rows->later.bytes;
-        later.bytes = rows->later.bytes;
+    const REAL *x = (const REAL *)rows->x + row * rows->row_stride.x + at;
+    fb_later later = {(const char *)(x + ahead), FB_LANES * sizeof(REAL)};
+    if (rows->origin.begin) {
+        const int64_t after = (rows->rows + row) * rows->classes + at;
+        later.begin = rows->origin.begin + after / FB_LANES * rows->origin.bytes;
+        later.bytes = rows->origin.bytes;
     }
     return later;
+}
+
+/* A row of logits: as it lies, or where it is brought to. */
+FB_INLINE REAL *FN(logits_of)(const fb_rows *rows, int64_t row)
+{
+    return FN(row_of)(rows->x, rows->bring ? row % FB_BROUGHT : row, rows->row_stride.x);
+}
+
+/* The maximum of a row, which is brought first, if it is, part by part: each is used while the first-level cache holds it. */
+FB_INLINE REAL FN(max_of_row)(const fb_rows *rows, int64_t row)
+{
+    REAL *x = FN(logits_of)(rows, row), max = (REAL)-INFINITY;
+    const int64_t step = rows->bring ? FB_FIRST_PART : rows->classes;
+    for (int64_t at = 0; at < rows->classes; at += step) {
+        const int64_t n = rows->classes - at < step ? rows->classes - at : step;
+        if (rows->bring)
+            rows->bring(rows->source, row, at, n, x + at);
+        const REAL of_part = FN(row_max)(n, x + at);
+        max = of_part > max ? of_part : max;
+    }
+    return max;
 }
 
 /* What comes after the classes of a row from `at` on: exponentials e, soft targets t or NULL. */
@@ -63,7 +84,7 @@ FB_INLINE int64_t FN(read_labels)(FN(group) * group, const fb_rows *rows, const 
                                   int64_t count, int kind)
 {
     const REAL *class_weight = kind == FN(LABELS) ? rows->class_weight : NULL, *weights = rows->weight;
-    const int64_t row = rows->apart.x ? 1 : rows->classes, class = rows->apart.x ? rows->apart.x : 1;
+    const int64_t row = rows->apart.x ? 1 : rows->row_stride.x, class = rows->apart.x ? rows->apart.x : 1;
     int64_t bad = -1, wrong = 0;
     for (int64_t i = 0; i < count; i++)
         group->given[i] = weights ? weights[start + i] : 1;
@@ -80,7 +101,7 @@ FB_INLINE int64_t FN(read_labels)(FN(group) * group, const fb_rows *rows, const 
     for (int64_t i = 0; i < count; i++) {
         const int64_t label = group->label[i];
         group->weight[i] = class_weight ? group->given[i] * class_weight[label] : group->given[i];
-        group->logit[i] = x[i * row + label * class];
+        group->logit[i] = rows->bring ? 0 : x[i * row + label * class];
     }
     return bad;
 }
@@ -195,19 +216,20 @@ FB_INLINE void FN(hess_row)(int64_t n, const REAL *e, REAL inverse, REAL others,
 /* Where exp(x - max) is kept: where the gradient or the probabilities go, or else in the scratch row. */
 FB_INLINE REAL *FN(row_exp)(const fb_rows *rows, int64_t row)
 {
-    const void *all = rows->grad ? rows->grad : rows->proba;
-    return all ? FN(row_of)(all, row, rows->classes) : rows->scratch;
+    REAL *grad = FN(row_of)(rows->grad, row, rows->row_stride.grad);
+    REAL *proba = FN(row_of)(rows->proba, row, rows->row_stride.proba);
+    return grad ? grad : proba ? proba : rows->scratch;
 }
 
 /* The softmax of a row, and the sums of its targets: of each piece before it, which may take the place of the logits; beside
- * it, where it does not and targets are as given, which saves reading both once more. row: logits of one to come, of which
- * best gets the largest; or NULL. */
+ * it, where it does not and targets are as given, which saves reading both once more. best gets the largest logits of row
+ * `next`, which is brought meanwhile, if it is; or is NULL. */
 FB_INLINE void FN(begin_row)(FN(group) * group, const fb_rows *rows, int64_t start, int64_t i, int kind,
-                             const REAL *row, REAL *best, FN(exp_lanes) * lanes, FN(target_lanes) * targets)
+                             int64_t next, REAL *best, FN(exp_lanes) * lanes, FN(target_lanes) * targets)
 {
     const int64_t classes = rows->classes;
-    const REAL *x = FN(row_of)(rows->x, start + i, classes);
-    const REAL *t = kind == FN(SOFT) ? FN(row_of)(rows->targets, start + i, classes) : NULL;
+    const REAL *x = FN(logits_of)(rows, start + i);
+    const REAL *t = kind == FN(SOFT) ? FN(row_of)(rows->targets, start + i, rows->row_stride.targets) : NULL;
     REAL *e = FN(row_exp)(rows, start + i);
     const int beside = kind == FN(SOFT) && FN(targets_as_given)(rows) && x != e;
 
@@ -215,8 +237,13 @@ FB_INLINE void FN(begin_row)(FN(group) * group, const fb_rows *rows, int64_t sta
         const int64_t n = classes - at < FB_PIECE ? classes - at : FB_PIECE;
         FN(exp_lanes) piece;
         FN(later) later = FN(row_later)(rows, start + i, at, e + at, t ? t + at : NULL);
-        later.row = row ? row + at : NULL;
-        later.best = best;
+        if (best) {
+            later.row = FN(logits_of)(rows, start + next) + at;
+            later.best = best;
+            later.brings = rows->bring && next > i ? rows : NULL;
+            later.number = start + next;
+            later.class = at;
+        }
         if (kind != FN(LABELS) && !beside)
             FN(target_piece)(group, i, rows, start + i, at, n, kind, targets);
         if (beside)
@@ -240,25 +267,26 @@ FB_INLINE void FN(begin_rows)(FN(group) * group, const fb_rows *rows, int64_t st
     if (kind != FN(LABELS))
         memset(targets, 0, (size_t)padded * sizeof *targets);
     for (int64_t i = 0; i < first; i++)
-        group->max[i] = FN(row_max)(classes, FN(row_of)(rows->x, start + i, classes));
+        group->max[i] = FN(max_of_row)(rows, start + i);
     for (int64_t i = 0; i < count; i++) {
         const int is_left_out = group->given[i] == 0 && !rows->proba;
         const int64_t next = i + 2 < count ? i + 2 : i;
-        const REAL *row = FN(row_of)(rows->x, start + next, classes);
         group->e_label[i] = 0;
+        if (rows->bring)
+            group->logit[i] = FN(logits_of)(rows, start + i)[group->label[i]];
         if (count > 2 && !is_left_out) {
             REAL best[FB_LANES] FB_ALIGNED;
             for (int k = 0; k < FB_LANES; k++)
                 best[k] = (REAL)-INFINITY;
-            FN(begin_row)(group, rows, start, i, kind, row, best, &lanes[i], &targets[i]);
+            FN(begin_row)(group, rows, start, i, kind, next, best, &lanes[i], &targets[i]);
             if (next > i)
                 group->max[next] = FN(max_of)(best);
             continue;
         }
         if (!is_left_out)
-            FN(begin_row)(group, rows, start, i, kind, NULL, NULL, &lanes[i], &targets[i]);
+            FN(begin_row)(group, rows, start, i, kind, i, NULL, &lanes[i], &targets[i]);
         if (next > i)
-            group->max[next] = FN(row_max)(classes, row);
+            group->max[next] = FN(max_of_row)(rows, start + next);
     }
     for (int64_t i = 0; i < padded; i += FB_LANES) {
         FN(exp_totals)(lanes + i, group->max + i, group->ties + i, group->rest + i);
@@ -273,9 +301,10 @@ FB_INLINE void FN(end_rows)(const FN(group) * group, const fb_rows *rows, int64_
 {
     const int64_t classes = rows->classes;
     for (int64_t i = 0; i < count; i++) {
-        REAL *e = FN(row_exp)(rows, start + i), *grad = FN(row_of)(rows->grad, start + i, classes);
-        REAL *hess = FN(row_of)(rows->hess, start + i, classes),
-             *proba = FN(row_of)(rows->proba, start + i, classes);
+        REAL *e = FN(row_exp)(rows, start + i);
+        REAL *grad = FN(row_of)(rows->grad, start + i, rows->row_stride.grad);
+        REAL *hess = FN(row_of)(rows->hess, start + i, rows->row_stride.hess);
+        REAL *proba = FN(row_of)(rows->proba, start + i, rows->row_stride.proba);
         const REAL inverse = group->inverse[i], others = group->others[i];
         const int unique = group->ties[i] == 1;
         if (proba)
@@ -328,7 +357,7 @@ FB_INLINE int64_t FN(all_rows)(const fb_rows *rows, int way, int kind)
         const int64_t count = way == FN(ONE_ACROSS) || left > most ? most : left;
         const int64_t padded = (count + FB_LANES - 1) & -FB_LANES;
         FN(fill_up)(&group, count, padded);
-        const REAL *x = (const REAL *)rows->x + start * (across ? 1 : rows->classes);
+        const REAL *x = (const REAL *)rows->x + start * (across ? 1 : rows->row_stride.x);
         const int64_t found = FN(read_labels)(&group, rows, x, start, count, kind);
         bad = bad < 0 ? found : bad;
         if (way == FN(TILES))

@@ -29,34 +29,56 @@ FB_INLINE void FN(turn_few)(int classes, const REAL *restrict from, REAL *restri
                 to[c * FB_LANES + i] = from[i * classes + c];
 }
 
-/* Up to FB_LANES rows, on their side; what fills up the tile is 0. */
-static void FN(turn_in)(const REAL *from, int64_t rows, int64_t classes, REAL *staged, REAL *tile)
+/* Rows that lie so many elements apart. */
+FB_INLINE void FN(copy_rows)(int64_t rows, int64_t classes, const REAL *from, int64_t stride, REAL *to,
+                             int64_t to_stride)
 {
-    if (rows < FB_LANES) {
-        memcpy(staged, from, (size_t)(rows * classes) * sizeof(REAL));
+    if (stride == classes && to_stride == classes) {
+        memcpy(to, from, (size_t)(rows * classes) * sizeof(REAL));
+        return;
+    }
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(to + i * to_stride, from + i * stride, (size_t)classes * sizeof(REAL));
+}
+
+/* Whether such rows are better copied: less than a tile, or apart and too short to be turned where they lie. */
+FB_INLINE int FN(is_staged)(int64_t rows, int64_t classes, int64_t stride)
+{
+    return rows < FB_LANES || (classes <= 3 && stride != classes);
+}
+
+/* Up to FB_LANES rows, on their side; what fills up the tile is 0. */
+static void FN(turn_in)(const REAL *from, int64_t stride, int64_t rows, int64_t classes, REAL *staged,
+                        REAL *tile)
+{
+    if (FN(is_staged)(rows, classes, stride)) {
+        FN(copy_rows)(rows, classes, from, stride, staged, classes);
         memset(staged + rows * classes, 0, (size_t)((FB_LANES - rows) * classes) * sizeof(REAL));
         from = staged;
+        stride = classes;
     }
     if (classes == 2)
         FN(turn_few)(2, from, tile, 0);
     else if (classes == 3)
         FN(turn_few)(3, from, tile, 0);
     else
-        FN(transpose)(FB_LANES, classes, from, classes, tile, FB_LANES, FB_NEITHER);
+        FN(transpose)(FB_LANES, classes, from, stride, tile, FB_LANES, FB_NEITHER);
 }
 
 /* And back. */
-static void FN(turn_out)(const REAL *tile, int64_t rows, int64_t classes, REAL *staged, REAL *to)
+static void FN(turn_out)(const REAL *tile, int64_t rows, int64_t classes, REAL *staged, REAL *to,
+                         int64_t stride)
 {
-    REAL *whole = rows < FB_LANES ? staged : to;
+    const int is_staged = FN(is_staged)(rows, classes, stride);
+    REAL *whole = is_staged ? staged : to;
     if (classes == 2)
         FN(turn_few)(2, tile, whole, 1);
     else if (classes == 3)
         FN(turn_few)(3, tile, whole, 1);
     else
-        FN(transpose)(classes, FB_LANES, tile, FB_LANES, whole, classes, FB_NEITHER);
-    if (whole == staged)
-        memcpy(to, staged, (size_t)(rows * classes) * sizeof(REAL));
+        FN(transpose)(classes, FB_LANES, tile, FB_LANES, whole, is_staged ? classes : stride, FB_NEITHER);
+    if (is_staged)
+        FN(copy_rows)(rows, classes, staged, classes, to, stride);
 }
 
 /* As fetch_vector, but no further than to the second-level cache: for what would crowd the first (measured). */
@@ -96,7 +118,7 @@ FB_INLINE void FN(tile_softmax)(FN(vector) * e, int64_t classes, const REAL *max
         sum[i] = lost[i] = 0;
         ties[i] = (SIGNED_BITS)classes;
     }
-    FN(exp_vectors)(classes * FB_LANES, e[0], &peaks, e[0], later, sum, lost, ties);
+    FN(exp_vectors)(classes * FB_LANES, e[0], &peaks, e[0], later, 0, sum, lost, ties);
     for (int i = 0; i < FB_LANES; i++)
         rest[i] = FN(rest_of)(sum[i], lost[i], max[i], ties[i]);
 }
@@ -107,18 +129,20 @@ FB_INLINE void FN(begin_tiles)(FN(tiles) * tiles, FN(group) * group, const fb_ro
     const int64_t classes = rows->classes, ahead = FN(tile_ahead)(classes);
     for (int64_t at = 0; at < count; at += FB_LANES) {
         const int64_t n = count - at < FB_LANES ? count - at : FB_LANES, first = start + at;
+        const REAL *x = FN(row_of)(rows->x, first, rows->row_stride.x);
+        const REAL *t = FN(row_of)(rows->targets, first, rows->row_stride.targets);
+        const REAL *grad = FN(row_of)(rows->grad, first, rows->row_stride.grad);
         FN(vector) *e = FN(tile_of)(tiles->e, at, classes);
-        FN(turn_in)(FN(row_of)(rows->x, first, classes), n, classes, tiles->staged, e[0]);
+        FN(turn_in)(x, rows->row_stride.x, n, classes, tiles->staged, e[0]);
         FN(tile_max)(e, classes, group->max + at);
         if (kind == FN(SOFT))
             FN(tile_targets)(tiles, group, at, rows, first, n);
         if (kind != FN(LABELS))
             FN(tile_sums)(e, FN(tile_of)(tiles->t, at, classes), classes, kind, group, at,
-                          rows->smoothing / (double)classes,
-                          FN(row_of)(rows->targets ? rows->targets : rows->x, first, classes) + ahead);
+                          rows->smoothing / (double)classes, (t ? t : x) + ahead);
         const FN(later) later = {
             .x = FN(logits_later)(rows, first, 0, ahead),
-            .e = FN(row_of)(rows->grad ? rows->grad : rows->x, first, classes) + ahead,
+            .e = (grad ? grad : x) + ahead,
         };
         FN(tile_softmax)(e, classes, group->max + at, group->ties + at, group->rest + at, later);
         for (int64_t i = 0; i < n; i++)
@@ -229,12 +253,14 @@ FB_INLINE void FN(end_tiles)(FN(tiles) * tiles, const FN(group) * group, const f
         FN(vector) *e = FN(tile_of)(tiles->e, at, classes);
         if (rows->proba) {
             FN(tile_proba)(FB_LANES, e[0], FB_LANES, classes, group->inverse + at, tiles->out, FB_LANES, 0);
-            FN(turn_out)(tiles->out, n, classes, tiles->staged, FN(row_of)(rows->proba, first, classes));
+            FN(turn_out)(tiles->out, n, classes, tiles->staged,
+                         FN(row_of)(rows->proba, first, rows->row_stride.proba), rows->row_stride.proba);
         }
         if (rows->hess) {
             FN(tile_hess)(FB_LANES, e[0], FB_LANES, classes, group, at, rows->scale, kind, tiles->out,
                           FB_LANES, 0);
-            FN(turn_out)(tiles->out, n, classes, tiles->staged, FN(row_of)(rows->hess, first, classes));
+            FN(turn_out)(tiles->out, n, classes, tiles->staged,
+                         FN(row_of)(rows->hess, first, rows->row_stride.hess), rows->row_stride.hess);
         }
         if (rows->grad) {
             if (kind == FN(SOFT))
@@ -245,7 +271,8 @@ FB_INLINE void FN(end_tiles)(FN(tiles) * tiles, const FN(group) * group, const f
                 for (int64_t i = 0; i < FB_LANES; i++)
                     e[group->label[at + i]][i] = group->entry[at + i];
             }
-            FN(turn_out)(e[0], n, classes, tiles->staged, FN(row_of)(rows->grad, first, classes));
+            FN(turn_out)(e[0], n, classes, tiles->staged,
+                         FN(row_of)(rows->grad, first, rows->row_stride.grad), rows->row_stride.grad);
         }
     }
 }

@@ -14,7 +14,8 @@ FB_INLINE void FN(tile_targets)(FN(tiles) * tiles, const FN(group) * group, int6
         for (int64_t i = 0; i < n; i++)
             t[group->label[at + i]][i] = 1;
     } else {
-        FN(turn_in)(FN(row_of)(rows->targets, first, classes), n, classes, tiles->staged, t[0]);
+        FN(turn_in)(FN(row_of)(rows->targets, first, rows->row_stride.targets), rows->row_stride.targets, n,
+                    classes, tiles->staged, t[0]);
     }
     for (int64_t c = 0; c < classes && !FN(targets_as_given)(rows); c++) {
         const REAL weight = class_weight ? class_weight[c] : 1;

@@ -16,6 +16,7 @@ enum {
     FB_LATERS = 3,     /* logits or probabilities, targets, weights */
     FB_PIECE = 2048,   /* classes of a row that are summed at once, by one thread */
     FB_FEW_CLASSES = 144, /* rows of no more are faster on their side (measured) */
+    FB_BROUGHT = 3,       /* rows under way, see begin_rows */
     FB_INTERLEAVED = 24   /* more rows are faster a class at a time (measured) */
 };
 
@@ -83,12 +84,12 @@ typedef struct {
     fb_later later[FB_LATERS];
 } fb_block;
 
-/* How many elements lie between two classes. */
+/* From one class to the next, or from one row to the next: how many elements. */
 typedef struct {
-    int64_t x, grad, hess, proba;
+    int64_t x, targets, grad, hess, proba;
 } fb_apart;
 
-/* Rows of softmax cross-entropy, contiguous: row i is classes elements from x + i * classes. */
+/* Rows of softmax cross-entropy. Along memory, row i of x is classes elements from x + i * row_stride.x. */
 typedef struct {
     int64_t rows, classes;
     const void *x;
@@ -97,12 +98,17 @@ typedef struct {
     const void *class_weight; /* classes elements, or NULL: all are 1 */
     const void *weight;       /* one a row, 0 where the row is left out; NULL: all are 1 */
     double smoothing, scale;
-    void *loss;     /* one a row */
-    void *grad;     /* as x, or NULL; may be x */
-    void *hess;     /* as x, or NULL; not without grad; may be x */
-    void *proba;    /* as x, or NULL */
-    void *scratch;  /* classes elements, read where grad and proba are NULL; see group, too */
-    fb_later later; /* what the next logits are converted from, to be asked for; or begin is NULL */
+    void *loss;      /* one a row */
+    void *grad;      /* as x, or NULL; may be x */
+    void *hess;      /* as x, or NULL; not without grad; may be x */
+    void *proba;     /* as x, or NULL */
+    void *scratch;   /* classes elements, read where grad and proba are NULL; see group, too */
+    fb_later origin; /* what row 0 of x is converted from, and what comes after it; or begin is NULL */
+    fb_apart row_stride;
+    /* If not NULL, this puts n classes of a row of logits, from the first on, into memory when their turn comes. Then classes are
+     * more than FB_FEW_CLASSES, and x is room for FB_BROUGHT rows. */
+    void (*bring)(const void *source, int64_t row, int64_t first, int64_t n, void *to);
+    const void *source;
     /* Or, where apart.x is not 0: FB_LANES rows or more that are neighbours, a multiple of it if logits are overwritten, and
      * classes that lie apart; of labels that are not smoothed. */
     fb_apart apart;

@@ -50,7 +50,8 @@ FB_INLINE const REAL *FN(targets_of)(const fb_rows *rows, int64_t row, int64_t l
 {
     const REAL smoothing = (REAL)rows->smoothing, uniform = (REAL)(rows->smoothing / (double)rows->classes);
     const REAL *weight = rows->class_weight;
-    const REAL *given = rows->labels ? NULL : (const REAL *)rows->targets + row * rows->classes + start;
+    const REAL *given = rows->labels ? NULL
+                                     : (const REAL *)rows->targets + row * rows->row_stride.targets + start;
 
     if (FN(targets_as_given)(rows))
         return given;
@@ -125,7 +126,7 @@ FB_INLINE void FN(soft_piece)(int64_t n, const REAL *x, const REAL *t, REAL max,
 FB_INLINE void FN(target_piece)(const FN(group) * group, int64_t i, const fb_rows *rows, int64_t row,
                                 int64_t at, int64_t n, int kind, FN(target_lanes) * lanes)
 {
-    const REAL *x = FN(row_of)(rows->x, row, rows->classes);
+    const REAL *x = FN(logits_of)(rows, row);
     const double uniform = rows->smoothing / (double)rows->classes;
     REAL t[FB_BLOCK] FB_ALIGNED;
     const int64_t step = kind == FN(SMOOTH) || FN(targets_as_given)(rows) ? FB_PIECE : FB_BLOCK;

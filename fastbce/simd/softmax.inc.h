@@ -209,14 +209,17 @@ FB_INLINE void FN(exp_flush)(REAL *two, double *sum, double *lost)
  * come takes hardly any time beside exponentials, which are what the CPU is busy with. */
 typedef struct {
     fb_later x;
-    const REAL *e, *t; /* t: or NULL */
-    const REAL *row;   /* logits of a row to come; */
-    REAL *best;        /* the largest of them so far, lane by lane, or NULL */
+    const REAL *e, *t;     /* t: or NULL */
+    REAL *row;             /* logits of a row to come; */
+    REAL *best;            /* the largest of them so far, lane by lane, or NULL */
+    const fb_rows *brings; /* or NULL: they are there */
+    int64_t number, class; /* of that row, and of the first of these classes */
+    const char *near;      /* what will be brought next is converted from that */
 } FN(later);
 
 /* Memory that elements of another size are converted from goes no further than to the second-level cache: the copy is what
- * the first one has to hold. */
-FB_INLINE void FN(look_ahead)(FN(later) later, int64_t i)
+ * the first one has to hold, and the part that is converted next. */
+FB_INLINE void FN(look_ahead)(FN(later) later, int64_t i, int brings)
 {
     const int64_t own = FB_LANES * sizeof(REAL);
     const char *x = later.x.begin + i / FB_LANES * later.x.bytes;
@@ -228,6 +231,8 @@ FB_INLINE void FN(look_ahead)(FN(later) later, int64_t i)
         for (int64_t line = own; line < 2 * own && later.x.bytes > own; line += 64)
             __builtin_prefetch(x + line, 0, 2);
     }
+    for (int64_t line = 0; line < 2 * own && brings; line += 64)
+        __builtin_prefetch(later.near + i / FB_LANES * later.x.bytes + line);
     FN(fetch_vector)(later.e + i);
     if (later.t)
         FN(fetch_vector)(later.t + i);
@@ -235,10 +240,29 @@ FB_INLINE void FN(look_ahead)(FN(later) later, int64_t i)
         FN(max_add)(later.row + i, later.best);
 }
 
+/* What comes after the part from `at` on, n classes; of the row to come, as many are brought. */
+FB_INLINE FN(later) FN(later_part)(FN(later) later, int64_t at, int64_t n)
+{
+    const fb_rows *rows = later.brings;
+    later.x.begin += at / FB_LANES * later.x.bytes;
+    later.e += at;
+    later.t += later.t ? at : 0;
+    later.row += later.row ? at : 0;
+    if (rows) {
+        const int64_t first = later.class + at;
+        rows->bring(rows->source, later.number, first, n, later.row);
+        later.near = (const char *)later.row; /* which is there: where the origin is not known */
+        if (rows->origin.begin)
+            later.near = rows->origin.begin +
+                         (later.number * rows->classes + first + n) * rows->origin.bytes / FB_LANES;
+    }
+    return later;
+}
+
 /* exp_add of vectors that follow each other, n elements, with their sum. Between the two halves of an exponential begins the
  * next one: half as long chains of dependent operations keep more of them under way (AVX2: a tenth faster, measured). */
 FB_INLINE void FN(exp_vectors)(int64_t n, const REAL *x, const FN(peaks) * peaks, REAL *e, FN(later) later,
-                               double *sum, double *lost, SIGNED_BITS *ties)
+                               int brings, double *sum, double *lost, SIGNED_BITS *ties)
 {
     FN(reduced_lanes) even FB_ALIGNED, odd FB_ALIGNED;
     REAL two[FB_LANES] FB_ALIGNED = {0};
@@ -247,20 +271,20 @@ FB_INLINE void FN(exp_vectors)(int64_t n, const REAL *x, const FN(peaks) * peaks
         FN(exp_begin)(x, peaks, &even);
     for (; i + 2 * FB_LANES < n; i += 2 * FB_LANES) {
         const int64_t next = i + FB_LANES;
-        FN(look_ahead)(later, i);
+        FN(look_ahead)(later, i, brings);
         FN(exp_begin)(x + next, peaks, &odd);
         FN(exp_end)(x + i, peaks->max, &even, e + i, two, ties);
-        FN(look_ahead)(later, next);
+        FN(look_ahead)(later, next, brings);
         FN(exp_begin)(x + next + FB_LANES, peaks, &even);
         FN(exp_end)(x + next, peaks->max, &odd, e + next, two, ties);
         FN(exp_flush)(two, sum, lost);
     }
     if (i < n) {
         const int64_t next = i + FB_LANES;
-        FN(look_ahead)(later, i);
+        FN(look_ahead)(later, i, brings);
         FN(exp_end)(x + i, peaks->max, &even, e + i, two, ties);
         if (next < n) {
-            FN(look_ahead)(later, next);
+            FN(look_ahead)(later, next, brings);
             FN(exp_add)(x + next, peaks, e + next, two, ties);
         }
         FN(exp_flush)(two, sum, lost);
@@ -269,16 +293,16 @@ FB_INLINE void FN(exp_vectors)(int64_t n, const REAL *x, const FN(peaks) * peaks
 
 /* exp_add of the vector at i, and what it and its targets come to. */
 FB_INLINE void FN(soft_add)(int64_t i, const REAL *x, const REAL *t, const FN(peaks) * peaks, REAL *e,
-                            FN(later) later, REAL *two, SIGNED_BITS *ties, FN(few_targets) few)
+                            FN(later) later, int brings, REAL *two, SIGNED_BITS *ties, FN(few_targets) few)
 {
-    FN(look_ahead)(later, i);
+    FN(look_ahead)(later, i, brings);
     FN(target_add)(t + i, x + i, peaks->max, FN(SOFT), few);
     FN(exp_add)(x + i, peaks, e + i, two, ties);
 }
 
 /* exp_vectors with sums of targets; not in halves, which would need more registers than there are (a tenth slower, measured). */
 FB_INLINE void FN(soft_vectors)(int64_t n, const REAL *x, const REAL *t, const FN(peaks) * peaks, REAL *e,
-                                FN(later) later, double *sum, double *lost, SIGNED_BITS *ties,
+                                FN(later) later, int brings, double *sum, double *lost, SIGNED_BITS *ties,
                                 FN(target_lanes) * sums)
 {
     REAL two[FB_LANES] FB_ALIGNED = {0};
@@ -287,16 +311,27 @@ FB_INLINE void FN(soft_vectors)(int64_t n, const REAL *x, const REAL *t, const F
     for (int64_t i = 0; i < n; i = stop) {
         stop = n - i < FB_EIGHT * FB_LANES ? n : i + FB_EIGHT * FB_LANES;
         for (; i + FB_LANES < stop; i += 2 * FB_LANES) {
-            FN(soft_add)(i, x, t, peaks, e, later, two, ties, few);
-            FN(soft_add)(i + FB_LANES, x, t, peaks, e, later, two, ties, few);
+            FN(soft_add)(i, x, t, peaks, e, later, brings, two, ties, few);
+            FN(soft_add)(i + FB_LANES, x, t, peaks, e, later, brings, two, ties, few);
             FN(exp_flush)(two, sum, lost);
         }
         if (i < stop) {
-            FN(soft_add)(i, x, t, peaks, e, later, two, ties, few);
+            FN(soft_add)(i, x, t, peaks, e, later, brings, two, ties, few);
             FN(exp_flush)(two, sum, lost);
         }
         FN(target_flush)(few, FN(SOFT), sums);
     }
+}
+
+/* The vectors from `at` on, with sums of targets if there are any. */
+FB_INLINE void FN(exp_part)(int64_t at, int64_t n, const REAL *x, const REAL *t, const FN(peaks) * peaks,
+                            REAL *e, FN(later) later, int brings, double *sum, double *lost,
+                            SIGNED_BITS *ties, FN(target_lanes) * sums)
+{
+    if (sums)
+        FN(soft_vectors)(n, x + at, t + at, peaks, e + at, later, brings, sum, lost, ties, sums);
+    else
+        FN(exp_vectors)(n, x + at, peaks, e + at, later, brings, sum, lost, ties);
 }
 
 /* e = exp(x - max) for a piece of a row, and its sum. e may be x. If sums is not NULL, t are the targets of that piece, and
@@ -317,10 +352,14 @@ FB_INLINE void FN(exp_piece)(int64_t n, const REAL *x, const REAL *t, REAL max_,
     FN(set_peaks)(max, &peaks);
     memset(sum, 0, sizeof sum);
     memset(lost, 0, sizeof lost);
-    if (sums)
-        FN(soft_vectors)(whole, x, t, &peaks, e, later, sum, lost, ties, sums);
+    if (later.brings)
+        for (int64_t at = 0, stop; at < n; at = stop) {
+            stop = n - at > FB_BROUGHT_PART ? at + FB_BROUGHT_PART : n;
+            FN(exp_part)(at, (stop & -FB_LANES) - at, x, t, &peaks, e, FN(later_part)(later, at, stop - at),
+                         1, sum, lost, ties, sums);
+        }
     else
-        FN(exp_vectors)(whole, x, &peaks, e, later, sum, lost, ties);
+        FN(exp_part)(0, whole, x, t, &peaks, e, later, 0, sum, lost, ties, sums);
     if (whole < n) { /* one more vector, filled up with what adds nothing */
         if (sums) {
             REAL last_t[FB_LANES] FB_ALIGNED;

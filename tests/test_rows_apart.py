@@ -1,0 +1,205 @@
+"""Cross-entropy of rows between which other numbers lie, as those of logits[:, :-1] of (batch, time, class).
+
+Every bit is that of rows that follow each other, and what lies between is left as it was.
+"""
+
+import numpy as np
+import pytest
+from cases import (
+    assert_same_bits,
+    everything,
+    grad_hess_of,
+    inputs,
+    losses_shape,
+    same_bits,
+    value_and_grad_of,
+)
+
+# Few classes and many: rows that are turned on their side or not, whole vectors of rows or not; enough for
+# several chunks and for two threads.
+CLASSES = [2, 3, 10, 100, 144, 145, 1000]
+BETWEEN = 1234.5
+
+
+def a_column_more(shape):
+    return (*shape[:-1], shape[-1] + 1), (..., slice(None, -1))
+
+
+def columns_before(shape):
+    return (*shape[:-1], shape[-1] + 16), (..., slice(16, None))
+
+
+def every_other_row(shape):
+    return (*shape[:-2], 2 * shape[-2], shape[-1]), (..., slice(None, None, 2), slice(None))
+
+
+def last_row_first(shape):
+    return shape, (..., slice(None, None, -1), slice(None))
+
+
+def a_step_more(shape):
+    return (*shape[:-2], shape[-2] + 1, shape[-1]), (..., slice(None, -1), slice(None))
+
+
+def one_by_one(shape):
+    return shape, ...
+
+
+LAYOUTS = [a_column_more, columns_before, every_other_row, last_row_first, a_step_more]
+
+
+class Apart:
+    """An array in that layout, and all of the memory it lies in."""
+
+    def __init__(self, layout, shape, dtype):
+        large, part = layout(shape)
+        self.memory = np.full(large, BETWEEN, dtype)
+        self.array = self.memory[part]
+        is_between = np.ones(large, bool)
+        is_between[part] = False
+        self.is_between = is_between
+
+    def holding(self, values):
+        self.array[...] = values
+        return self.array
+
+    def is_kept(self):
+        return bool((self.memory[self.is_between] == BETWEEN).all())
+
+
+@pytest.fixture(params=CLASSES)
+def shape(request):
+    return (3, 70 if request.param < 145 else 11, request.param)
+
+
+def apart_and_together(layout, shape, dtype, *, soft, options):
+    """What a call returns with every array in that layout, and with every one contiguous."""
+    logits, targets = inputs("cross_entropy", shape, dtype, soft=soft)
+    logits[0, 1, -1] = np.nan
+    logits[0, 2] = -np.inf
+    expected = everything("cross_entropy", logits, targets, **options)
+    arrays = {name: Apart(layout, shape, dtype) for name in ("x", "t", "grad", "proba")}
+    if soft:
+        targets = arrays["t"].holding(targets)
+    losses = np.empty(losses_shape("cross_entropy", shape), dtype)
+    loss, grad = value_and_grad_of("cross_entropy")(
+        arrays["x"].holding(logits),
+        targets,
+        out=arrays["grad"].array,
+        proba_out=arrays["proba"].array,
+        loss_out=losses,
+        **options,
+    )
+    assert all(array.is_kept() for array in arrays.values())
+    results = {"loss": loss, "grad": grad, "losses": losses, "proba": arrays["proba"].array}
+    return results, expected
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft"])
+def test_every_array(dtype, shape, layout, soft):
+    options = {"sample_weight": np.random.default_rng(1).integers(0, 3, shape[:-1])}
+    results, expected = apart_and_together(layout, shape, dtype, soft=soft, options=options)
+    assert_same_bits(results, expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_smoothed_labels(dtype, shape, layout):
+    results, expected = apart_and_together(layout, shape, dtype, soft=False, options={"label_smoothing": 0.1})
+    assert_same_bits(results, expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_one_array_at_a_time(dtype, layout, threads):
+    """So that runs of rows begin and end at other places in each."""
+    shape = (40, 9, 300)
+    logits, labels = inputs("cross_entropy", shape, dtype)
+    expected = everything("cross_entropy", logits, labels, num_threads=1)
+    for apart in ("x", "grad", "proba"):
+        arrays = {name: Apart(layout if name == apart else one_by_one, shape, dtype) for name in expected}
+        arrays["x"] = Apart(layout if apart == "x" else one_by_one, shape, dtype)
+        loss, grad = value_and_grad_of("cross_entropy")(
+            arrays["x"].holding(logits),
+            labels,
+            out=arrays["grad"].array,
+            proba_out=arrays["proba"].array,
+            num_threads=threads,
+        )
+        assert loss == expected["loss"]
+        assert same_bits(grad, expected["grad"])
+        assert same_bits(arrays["proba"].array, expected["proba"])
+        assert arrays[apart].is_kept()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_hessian(dtype, shape, layout):
+    logits, labels = inputs("cross_entropy", shape, dtype)
+    expected = grad_hess_of("cross_entropy")(logits, labels)
+    x, grad, hess = (Apart(layout, shape, dtype) for _ in range(3))
+    grad_hess_of("cross_entropy")(x.holding(logits), labels, grad_out=grad.array, hess_out=hess.array)
+    assert same_bits(grad.array, expected[0])
+    assert same_bits(hess.array, expected[1])
+    assert x.is_kept()
+    assert grad.is_kept()
+    assert hess.is_kept()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_logits_overwritten(dtype, shape, layout):
+    logits, labels = inputs("cross_entropy", shape, dtype)
+    expected = value_and_grad_of("cross_entropy")(logits, labels)
+    x = Apart(layout, shape, dtype)
+    loss, _ = value_and_grad_of("cross_entropy")(x.holding(logits), labels, out=x.array)
+    assert loss == expected[0]
+    assert same_bits(x.array, expected[1])
+    assert x.is_kept()
+
+
+@pytest.mark.parametrize("layout", [one_by_one, *LAYOUTS])
+def test_soft_targets_overwritten(dtype, shape, layout):
+    logits, targets = inputs("cross_entropy", shape, dtype, soft=True)
+    expected = value_and_grad_of("cross_entropy")(logits, targets)
+    x, t = Apart(layout, shape, dtype), Apart(layout, shape, dtype)
+    loss, _ = value_and_grad_of("cross_entropy")(x.holding(logits), t.holding(targets), out=t.array)
+    assert loss == expected[0]
+    assert same_bits(t.array, expected[1])
+    assert t.is_kept()
+
+
+def test_one_row_for_all(dtype, shape):
+    logits, labels = inputs("cross_entropy", shape, dtype)
+    same = np.broadcast_to(logits[0, 0], shape)
+    assert_same_bits(
+        everything("cross_entropy", same, labels), everything("cross_entropy", same.copy(), labels)
+    )
+
+
+@pytest.mark.parametrize("n_rows", [1, 2])
+def test_a_row_that_threads_share(dtype, n_rows):
+    shape = (n_rows, 40_000)
+    logits, labels = inputs("cross_entropy", shape, dtype)
+    expected = everything("cross_entropy", logits, labels, num_threads=1)
+    x, grad = Apart(a_column_more, shape, dtype), Apart(a_column_more, shape, dtype)
+    found = value_and_grad_of("cross_entropy")(x.holding(logits), labels, out=grad.array, num_threads=3)
+    assert found[0] == expected["loss"]
+    assert same_bits(grad.array, expected["grad"])
+    assert grad.is_kept()
+
+
+@pytest.mark.parametrize("source", [np.float16, ">f4", np.float32])
+@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft"])
+@pytest.mark.parametrize("shape", [(137, 301), (9, 5000)], ids=str)  # several chunks, parts, pieces
+def test_rows_brought_one_by_one(source, soft, shape):
+    """Logits that are converted, with ignored rows between: a row is used only after it was brought."""
+    logits, targets = inputs("cross_entropy", shape, np.float32, soft=soft)
+    logits = np.rint(logits)
+    options = {"where": np.arange(shape[0]) % 4 != 1, "out": np.empty(shape, np.float32)}
+    wide = np.repeat(logits, 2, axis=1).astype(source)
+    losses = np.empty((2, shape[0]), np.float32)
+    grads = []
+    for k, x in enumerate([logits, wide[:, ::2]]):
+        value_and_grad_of("cross_entropy")(x, targets, loss_out=losses[k], **options)
+        grads.append(options["out"].copy())
+    assert same_bits(losses[1], losses[0])
+    assert same_bits(grads[1], grads[0])
