@@ -10,6 +10,7 @@ cdef extern from "simd/kernels.h" nogil:
     enum: FB_PIECE
     enum: FB_FEW_CLASSES
     enum: FB_BROUGHT
+    enum: FB_GROUP_ELEMENTS
     enum: FB_INTERLEAVED
     enum fb_dtype:
         FB_BOOL, FB_I8, FB_U8, FB_I16, FB_U16, FB_I32, FB_U32, FB_I64, FB_U64, FB_F16, FB_BF16, FB_F32, FB_F64,

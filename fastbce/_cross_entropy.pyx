@@ -15,6 +15,7 @@ from fastbce._arrays cimport (
     FB_BROUGHT,
     FB_F16,
     FB_FEW_CLASSES,
+    FB_GROUP_ELEMENTS,
     FB_INTERLEAVED,
     FB_LANES,
     FB_PIECE,
@@ -662,11 +663,13 @@ cdef Py_ssize_t copied_rows(const Call *call) noexcept nogil:
 
 
 cdef Py_ssize_t rows_of_a_task(const Call *call, Py_ssize_t chunk, int threads) noexcept nogil:
-    # A chunk; or where rows lie across memory, more: memory is slow where it is read in pieces of a few bytes. What few
-    # neighbours there are is not divided.
+    # A chunk, or of many classes a group; or where rows lie across memory, more: memory is slow where it is read in
+    # pieces of a few bytes. What few neighbours there are is not divided.
     cdef Py_ssize_t rows, tasks, most = ACROSS_ROWS, run = run_of(call)
     if not (lies_across(call, &call.x) or lies_across(call, &call.grad)):
-        return chunk
+        if chunk > 1:
+            return chunk
+        return max(min(FB_GROUP_ELEMENTS // call.classes, call.rows // (4 * threads)), chunk)
     if call.interleaved:
         return max(chunk // run, 1) * run
     if not call.across:

@@ -48,7 +48,7 @@ LARGE = dict.fromkeys(("bce", "bce_with_logits", "sigmoid_focal_loss"), (600_011
 LARGE["cross_entropy"] = (30_011, 10)
 
 
-@pytest.mark.parametrize("shape", [None, (3, 100_003), (997, 501), (7, 2)], ids=str)
+@pytest.mark.parametrize("shape", [None, (3, 100_003), (61, 1500), (997, 501), (7, 2)], ids=str)
 def test_same_bits_for_any_number_of_threads(function, dtype, soft, shape):
     shape = shape or LARGE[function]
     first, targets = inputs(function, shape, dtype, soft=soft)

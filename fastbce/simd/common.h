@@ -17,14 +17,13 @@
 
 #include "half.h"
 
-/* Of softmax cross-entropy: rows in a group, if they have that few elements, and at most, across memory; how many vectors are
- * added as they are, eight of the targets of many classes, two of so few that an error stands out; how far ahead, in elements,
- * memory is asked for; and how many elements of a row are brought at once, beside exponentials and without (measured). */
+/* Of softmax cross-entropy: rows in a group at most, along memory and across; how many vectors are added as they are, eight of
+ * the targets of many classes, two of so few that an error stands out; how far ahead, in elements, memory is asked for; and how
+ * many elements of a row are brought at once, beside exponentials and without (measured). */
 enum {
     FB_GROUP = 64,
     FB_ACROSS = 128,
     FB_TILE_ELEMENTS = FB_FEW_CLASSES * FB_LANES,
-    FB_GROUP_ELEMENTS = 16384,
     FB_FOUR = 4,
     FB_EIGHT = 8,
     FB_TWO_UP_TO = 16,

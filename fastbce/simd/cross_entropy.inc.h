@@ -38,7 +38,7 @@ FB_INLINE fb_later FN(logits_later)(const fb_rows *rows, int64_t row, int64_t at
     const REAL *x = (const REAL *)rows->x + row * rows->row_stride.x + at;
     fb_later later = {(const char *)(x + ahead), FB_LANES * sizeof(REAL)};
     if (rows->origin.begin) {
-        const int64_t after = (rows->rows + row) * rows->classes + at;
+        const int64_t after = row * rows->classes + at + (rows->bring ? ahead : rows->rows * rows->classes);
         later.begin = rows->origin.begin + after / FB_LANES * rows->origin.bytes;
         later.bytes = rows->origin.bytes;
     }

@@ -15,9 +15,10 @@ enum {
     FB_SUM_LANES = 32, /* two additions under way in each lane of it */
     FB_LATERS = 3,     /* logits or probabilities, targets, weights */
     FB_PIECE = 2048,   /* classes of a row that are summed at once, by one thread */
-    FB_FEW_CLASSES = 144, /* rows of no more are faster on their side (measured) */
-    FB_BROUGHT = 3,       /* rows under way, see begin_rows */
-    FB_INTERLEAVED = 24   /* more rows are faster a class at a time (measured) */
+    FB_FEW_CLASSES = 144,      /* rows of no more are faster on their side (measured) */
+    FB_GROUP_ELEMENTS = 32768, /* other rows are a group if they have that few (measured) */
+    FB_BROUGHT = 3,            /* rows under way, see begin_rows */
+    FB_INTERLEAVED = 24        /* more rows are faster a class at a time (measured) */
 };
 
 /* The dtypes that are read. */
