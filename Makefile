@@ -15,7 +15,7 @@ N ?= 3
 
 # Both commits are measured, each beside NumPy, or the class axis first beside last, on one thread. Left out are arrays
 # larger than the caches: the memory is shared with whatever else runs, and ratios there move by more than 15 %.
-RATIOS  := track_time_vs_(numpy|class_axis_last)\((?!.*(4000000|4096x1000))
+RATIOS  := track_time_vs_(numpy|class_axis_last|contiguous)\((?!.*(4000000|4096x1000))
 
 CYTHON_FILES := $(wildcard fastbce/*.pyx fastbce/*.pxd)
 C_FILES      := $(wildcard fastbce/*.h fastbce/simd/*.c fastbce/simd/*.h)

@@ -120,6 +120,24 @@ def test_the_class_axis_first_is_over_last(suite, monkeypatch):
     assert axes == [(0, (3, 6)), (-1, (6, 3))]
 
 
+@pytest.mark.parametrize(
+    ("layout", "strides"), [("a class more", (16, 4)), ("every other class", (24, 8))], ids=str
+)
+def test_strided_logits_are_over_contiguous_ones(suite, monkeypatch, layout, strides):
+    package, found = suite
+    given = []
+    recorder = Recorder()
+    recorder.cross_entropy_value_and_grad = lambda x, y, out: given.append((x.strides, x.tolist()))
+    monkeypatch.setattr(package.common, "LIBRARIES", {"fastbce": recorder})
+    monkeypatch.setattr(
+        package.common, "best_times", lambda calls: [call() or 2.0 + len(given) for call in calls]
+    )
+    name = "cross_entropy.Strided.track_time_vs_contiguous"
+    assert run(found[name], ("fastbce", "value_and_grad", "float32", "6x3", layout)) == 0.75
+    assert [of for of, _ in given] == [strides, (12, 4)]
+    assert given[0][1] == given[1][1]
+
+
 def test_best_times_are_of_one_call(suite, monkeypatch):
     """With a clock that only the functions move: 3 and 5 ms a call, and the first calls slower."""
     package, _ = suite

@@ -24,6 +24,13 @@ class CrossEntropyVsNumPy(Case, common.Ratios):
     param_names = ("result", "dtype", "shape")
 
 
+def ratio_of_times(calls):
+    """The time of the first call over that of the second, on one thread."""
+    with fastbce.threads(1):
+        first, second = common.best_times(calls)
+    return round(first / second, 3)
+
+
 class ClassAxisFirst:
     """The time with the class axis first over that with it last, measured in turn, on one thread."""
 
@@ -39,8 +46,27 @@ class ClassAxisFirst:
             functools.partial(call, turned, y, axis=0, out=np.empty_like(turned)),
             functools.partial(call, x, y, out=np.empty_like(x)),
         ]
-        with fastbce.threads(1):
-            first, last = common.best_times(calls)
-        return round(first / last, 3)
+        return ratio_of_times(calls)
 
     track_time_vs_class_axis_last.unit = "x"
+
+
+class Strided:
+    """The time of logits between which other numbers lie over that of contiguous ones, likewise."""
+
+    LAYOUTS = ("a class more", "every other class")
+    params = (("fastbce",), ("value_and_grad",), common.DTYPES, ("4096x10", "512x300", "100x2000"), LAYOUTS)
+    param_names = ("implementation", "result", "dtype", "shape", "layout")
+
+    def track_time_vs_contiguous(self, implementation, result, dtype, shape, layout):
+        x, y = common.class_logits(dtype, shape)
+        samples, classes = x.shape
+        if layout == "a class more":
+            strided = np.empty((samples, classes + 1), dtype)[:, :-1]
+        else:
+            strided = np.empty((samples, 2 * classes), dtype)[:, ::2]
+        strided[...] = x
+        call = getattr(common.LIBRARIES[implementation], f"cross_entropy_{result}")
+        return ratio_of_times([functools.partial(call, z, y, out=np.empty_like(x)) for z in (strided, x)])
+
+    track_time_vs_contiguous.unit = "x"
