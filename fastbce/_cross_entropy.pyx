@@ -669,7 +669,9 @@ cdef Py_ssize_t rows_of_a_task(const Call *call, Py_ssize_t chunk, int threads) 
     if not (lies_across(call, &call.x) or lies_across(call, &call.grad)):
         if chunk > 1:
             return chunk
-        return max(min(FB_GROUP_ELEMENTS // call.classes, call.rows // (4 * threads)), chunk)
+        most = min(max(second_level // (4 * call.size), CHUNK), FB_GROUP_ELEMENTS) // (-(-call.classes & -FB_LANES))
+        rows = min(most, call.rows // (4 * threads))
+        return rows if rows > 2 and lies_along(call, &call.grad) else chunk  # of two, nothing hides the maximum
     if call.interleaved:
         return max(chunk // run, 1) * run
     if not call.across:

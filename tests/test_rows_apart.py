@@ -15,9 +15,9 @@ from cases import (
     value_and_grad_of,
 )
 
-# Few classes and many: rows that are turned on their side or not, whole vectors of rows or not; enough for
-# several chunks and for two threads.
-CLASSES = [2, 3, 10, 100, 144, 145, 1000]
+# Few classes and many: rows that are turned on their side or not, whole vectors of rows or not, one chunk or
+# several, one thread or two; and rows of which several are worked on at a time.
+CLASSES = [2, 3, 10, 100, 144, 145, 1000, 1100]
 BETWEEN = 1234.5
 
 
@@ -69,7 +69,7 @@ class Apart:
 
 @pytest.fixture(params=CLASSES)
 def shape(request):
-    return (3, 70 if request.param < 145 else 11, request.param)
+    return (3, 70 if request.param < 145 else 33, request.param)
 
 
 def apart_and_together(layout, shape, dtype, *, soft, options):
@@ -175,9 +175,8 @@ def test_one_row_for_all(dtype, shape):
     )
 
 
-@pytest.mark.parametrize("n_rows", [1, 2])
-def test_a_row_that_threads_share(dtype, n_rows):
-    shape = (n_rows, 40_000)
+def test_a_row_that_threads_share(dtype):
+    shape = (2, 40_000)
     logits, labels = inputs("cross_entropy", shape, dtype)
     expected = everything("cross_entropy", logits, labels, num_threads=1)
     x, grad = Apart(a_column_more, shape, dtype), Apart(a_column_more, shape, dtype)
@@ -187,18 +186,43 @@ def test_a_row_that_threads_share(dtype, n_rows):
     assert grad.is_kept()
 
 
-@pytest.mark.parametrize("source", [np.float16, ">f4", np.float32])
-@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft"])
-@pytest.mark.parametrize("shape", [(137, 301), (9, 5000)], ids=str)  # several chunks, parts, pieces
-def test_rows_brought_one_by_one(source, soft, shape):
-    """Logits that are converted, with ignored rows between: a row is used only after it was brought."""
-    logits, targets = inputs("cross_entropy", shape, np.float32, soft=soft)
+def every_other(x):
+    wide = np.full((len(x), 2 * x.shape[1]), 99, x.dtype)
+    wide[:, ::2] = x
+    return wide[:, ::2]
+
+
+def every_third(x):
+    wide = np.full((len(x), 3 * x.shape[1]), 99, x.dtype)
+    wide[:, ::3] = x
+    return wide[:, ::3]
+
+
+# Logits that are used as they lie have no need to be brought; what lies where is known of the first two.
+BROUGHT = {
+    "every other": every_other,
+    "float16": lambda x: x.astype(np.float16),
+    "every third": every_third,
+    "other byte order": lambda x: x.astype(x.dtype.newbyteorder()),
+    "float16 with a class more": lambda x: np.pad(x.astype(np.float16), [(0, 0), (0, 1)])[:, :-1],
+}
+
+
+@pytest.mark.parametrize("brought", BROUGHT.values(), ids=BROUGHT.keys())
+@pytest.mark.parametrize("kind", ["labels", "smoothed", "soft", "weighted"])
+@pytest.mark.parametrize("shape", [(137, 301), (40, 5000), (3, 20_000)], ids=str)  # chunks, parts, pieces
+def test_rows_brought_part_by_part(brought, kind, shape):
+    """With ignored rows between: logits are used only after they were brought."""
+    logits, targets = inputs("cross_entropy", shape, np.float32, soft=kind in ("soft", "weighted"))
     logits = np.rint(logits)
-    options = {"where": np.arange(shape[0]) % 4 != 1, "out": np.empty(shape, np.float32)}
-    wide = np.repeat(logits, 2, axis=1).astype(source)
+    options = {"where": np.arange(shape[0]) % 4 != 1, "out": np.empty(shape, np.float32), "num_threads": 1}
+    if kind == "smoothed":
+        options["label_smoothing"] = 0.1
+    if kind == "weighted":
+        options["class_weight"] = np.random.default_rng(1).integers(0, 3, shape[1])
     losses = np.empty((2, shape[0]), np.float32)
     grads = []
-    for k, x in enumerate([logits, wide[:, ::2]]):
+    for k, x in enumerate([logits, brought(logits)]):
         value_and_grad_of("cross_entropy")(x, targets, loss_out=losses[k], **options)
         grads.append(options["out"].copy())
     assert same_bits(losses[1], losses[0])

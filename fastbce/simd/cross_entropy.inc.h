@@ -32,23 +32,23 @@ FB_INLINE REAL *FN(row_of)(const void *rows, int64_t row, int64_t stride)
     return rows ? (REAL *)rows + row * stride : NULL;
 }
 
+/* A row of logits: as it lies, or where it is brought to. */
+FB_INLINE REAL *FN(logits_of)(const fb_rows *rows, int64_t row)
+{
+    return FN(row_of)(rows->x, rows->bring ? row % FB_BROUGHT : row, rows->row_stride.x);
+}
+
 /* What logits are read from some elements later: as they lie, or what the next rows are converted from. */
 FB_INLINE fb_later FN(logits_later)(const fb_rows *rows, int64_t row, int64_t at, int64_t ahead)
 {
-    const REAL *x = (const REAL *)rows->x + row * rows->row_stride.x + at;
-    fb_later later = {(const char *)(x + ahead), FB_LANES * sizeof(REAL)};
+    const REAL *x = FN(logits_of)(rows, row) + at;
+    fb_later later = {(const char *)(rows->bring ? x : x + ahead), FB_LANES * sizeof(REAL)};
     if (rows->origin.begin) {
         const int64_t after = row * rows->classes + at + (rows->bring ? ahead : rows->rows * rows->classes);
         later.begin = rows->origin.begin + after / FB_LANES * rows->origin.bytes;
         later.bytes = rows->origin.bytes;
     }
     return later;
-}
-
-/* A row of logits: as it lies, or where it is brought to. */
-FB_INLINE REAL *FN(logits_of)(const fb_rows *rows, int64_t row)
-{
-    return FN(row_of)(rows->x, rows->bring ? row % FB_BROUGHT : row, rows->row_stride.x);
 }
 
 /* The maximum of a row, which is brought first, if it is, part by part: each is used while the first-level cache holds it. */

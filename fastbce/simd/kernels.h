@@ -100,11 +100,11 @@ typedef struct {
     const void *weight;       /* one a row, 0 where the row is left out; NULL: all are 1 */
     double smoothing, scale;
     void *loss;      /* one a row */
-    void *grad;      /* as x, or NULL; may be x */
-    void *hess;      /* as x, or NULL; not without grad; may be x */
+    void *grad;      /* as x, or NULL; may be x, unless that is brought */
+    void *hess;      /* as x, or NULL; not without grad; may be x likewise */
     void *proba;     /* as x, or NULL */
     void *scratch;   /* classes elements, read where grad and proba are NULL; see group, too */
-    fb_later origin; /* what row 0 of x is converted from, and what comes after it; or begin is NULL */
+    fb_later origin; /* what x is converted from, beginning with row 0, if that is known */
     fb_apart row_stride;
     /* If not NULL, this puts n classes of a row of logits, from the first on, into memory when their turn comes. Then classes are
      * more than FB_FEW_CLASSES, and x is room for FB_BROUGHT rows. */

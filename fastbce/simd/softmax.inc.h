@@ -217,7 +217,9 @@ typedef struct {
     const char *near;      /* what will be brought next is converted from that */
 } FN(later);
 
-/* Memory that elements of another size are converted from goes no further than to the second-level cache: the copy is what
+/* brings: whether later.brings is not NULL, as a constant: else each vector would ask.
+ *
+ * Memory that elements of another size are converted from goes no further than to the second-level cache: the copy is what
  * the first one has to hold, and the part that is converted next. */
 FB_INLINE void FN(look_ahead)(FN(later) later, int64_t i, int brings)
 {
@@ -240,22 +242,20 @@ FB_INLINE void FN(look_ahead)(FN(later) later, int64_t i, int brings)
         FN(max_add)(later.row + i, later.best);
 }
 
-/* What comes after the part from `at` on, n classes; of the row to come, as many are brought. */
+/* What comes after the part from `at` on, n classes, where a row to come is brought: as many of that, now. */
 FB_INLINE FN(later) FN(later_part)(FN(later) later, int64_t at, int64_t n)
 {
     const fb_rows *rows = later.brings;
+    const int64_t first = later.class + at;
     later.x.begin += at / FB_LANES * later.x.bytes;
     later.e += at;
     later.t += later.t ? at : 0;
-    later.row += later.row ? at : 0;
-    if (rows) {
-        const int64_t first = later.class + at;
-        rows->bring(rows->source, later.number, first, n, later.row);
-        later.near = (const char *)later.row; /* which is there: where the origin is not known */
-        if (rows->origin.begin)
-            later.near = rows->origin.begin +
-                         (later.number * rows->classes + first + n) * rows->origin.bytes / FB_LANES;
-    }
+    later.row += at;
+    rows->bring(rows->source, later.number, first, n, later.row);
+    later.near = (const char *)later.row; /* of no use, but there: where the origin is not known */
+    if (rows->origin.begin)
+        later.near = rows->origin.begin +
+                     (later.number * rows->classes + first + n) * rows->origin.bytes / FB_LANES;
     return later;
 }
 
