@@ -72,64 +72,48 @@ def shape(request):
     return (3, 70 if request.param < 145 else 33, request.param)
 
 
-def apart_and_together(layout, shape, dtype, *, soft, options):
-    """What a call returns with every array in that layout, and with every one contiguous."""
-    logits, targets = inputs("cross_entropy", shape, dtype, soft=soft)
-    logits[0, 1, -1] = np.nan
-    logits[0, 2] = -np.inf
+def assert_as_together(logits, targets, layouts, **options):
+    """Whether a call with arrays in these layouts, by name, returns what it does with contiguous ones."""
     expected = everything("cross_entropy", logits, targets, **options)
-    arrays = {name: Apart(layout, shape, dtype) for name in ("x", "t", "grad", "proba")}
-    if soft:
-        targets = arrays["t"].holding(targets)
-    losses = np.empty(losses_shape("cross_entropy", shape), dtype)
+    arrays = {
+        name: Apart(layouts.get(name, one_by_one), logits.shape, logits.dtype)
+        for name in ("x", "t", "grad", "proba")
+    }
+    losses = np.empty(losses_shape("cross_entropy", logits.shape), logits.dtype)
     loss, grad = value_and_grad_of("cross_entropy")(
         arrays["x"].holding(logits),
-        targets,
+        arrays["t"].holding(targets) if targets.ndim == logits.ndim else targets,
         out=arrays["grad"].array,
         proba_out=arrays["proba"].array,
         loss_out=losses,
         **options,
     )
+    found = {"loss": loss, "grad": grad, "losses": losses, "proba": arrays["proba"].array}
+    assert_same_bits(found, expected)
     assert all(array.is_kept() for array in arrays.values())
-    results = {"loss": loss, "grad": grad, "losses": losses, "proba": arrays["proba"].array}
-    return results, expected
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("soft", [False, True], ids=["labels", "soft"])
-def test_every_array(dtype, shape, layout, soft):
+@pytest.mark.parametrize("kind", ["labels", "smoothed", "soft"])
+@pytest.mark.parametrize("finite", [True, False], ids=["finite", "not finite"])
+def test_every_array(dtype, shape, layout, kind, finite):
+    logits, targets = inputs("cross_entropy", shape, dtype, soft=kind == "soft")
+    if not finite:
+        logits[0, 1, -1] = np.nan
+        logits[0, 2] = -np.inf
     options = {"sample_weight": np.random.default_rng(1).integers(0, 3, shape[:-1])}
-    results, expected = apart_and_together(layout, shape, dtype, soft=soft, options=options)
-    assert_same_bits(results, expected)
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_smoothed_labels(dtype, shape, layout):
-    results, expected = apart_and_together(layout, shape, dtype, soft=False, options={"label_smoothing": 0.1})
-    assert_same_bits(results, expected)
+    if kind == "smoothed":
+        options["label_smoothing"] = 0.1
+    assert_as_together(logits, targets, dict.fromkeys(("x", "t", "grad", "proba"), layout), **options)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_one_array_at_a_time(dtype, layout, threads):
-    """So that runs of rows begin and end at other places in each."""
-    shape = (40, 9, 300)
-    logits, labels = inputs("cross_entropy", shape, dtype)
-    expected = everything("cross_entropy", logits, labels, num_threads=1)
-    for apart in ("x", "grad", "proba"):
-        arrays = {name: Apart(layout if name == apart else one_by_one, shape, dtype) for name in expected}
-        arrays["x"] = Apart(layout if apart == "x" else one_by_one, shape, dtype)
-        loss, grad = value_and_grad_of("cross_entropy")(
-            arrays["x"].holding(logits),
-            labels,
-            out=arrays["grad"].array,
-            proba_out=arrays["proba"].array,
-            num_threads=threads,
-        )
-        assert loss == expected["loss"]
-        assert same_bits(grad, expected["grad"])
-        assert same_bits(arrays["proba"].array, expected["proba"])
-        assert arrays[apart].is_kept()
+@pytest.mark.parametrize("apart", ["x", "grad", "proba"])
+def test_one_array(dtype, layout, threads, apart):
+    """So that runs of rows begin and end at other places than in others."""
+    logits, labels = inputs("cross_entropy", (40, 9, 300), dtype)
+    assert_as_together(logits, labels, {apart: layout}, num_threads=threads)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -211,19 +195,19 @@ BROUGHT = {
 @pytest.mark.parametrize("brought", BROUGHT.values(), ids=BROUGHT.keys())
 @pytest.mark.parametrize("kind", ["labels", "smoothed", "soft", "weighted"])
 @pytest.mark.parametrize("shape", [(137, 301), (40, 5000), (3, 20_000)], ids=str)  # chunks, parts, pieces
-def test_rows_brought_part_by_part(brought, kind, shape):
+def test_rows_brought_part_by_part(dtype, brought, kind, shape):
     """With ignored rows between: logits are used only after they were brought."""
-    logits, targets = inputs("cross_entropy", shape, np.float32, soft=kind in ("soft", "weighted"))
-    logits = np.rint(logits)
-    options = {"where": np.arange(shape[0]) % 4 != 1, "out": np.empty(shape, np.float32), "num_threads": 1}
+    logits, targets = inputs("cross_entropy", shape, dtype, soft=kind in ("soft", "weighted"))
+    strided = brought(np.rint(logits))
+    plain = np.ascontiguousarray(strided, np.float32 if strided.dtype == np.float16 else dtype)
+    options = {"where": np.arange(shape[0]) % 4 != 1, "num_threads": 1}
     if kind == "smoothed":
         options["label_smoothing"] = 0.1
     if kind == "weighted":
         options["class_weight"] = np.random.default_rng(1).integers(0, 3, shape[1])
-    losses = np.empty((2, shape[0]), np.float32)
-    grads = []
-    for k, x in enumerate([logits, brought(logits)]):
-        value_and_grad_of("cross_entropy")(x, targets, loss_out=losses[k], **options)
-        grads.append(options["out"].copy())
+    losses = np.empty((2, shape[0]), plain.dtype)
+    grads = np.empty((2, *shape), plain.dtype)
+    for x, loss, grad in zip((plain, strided), losses, grads, strict=True):
+        value_and_grad_of("cross_entropy")(x, targets, loss_out=loss, out=grad, **options)
     assert same_bits(losses[1], losses[0])
     assert same_bits(grads[1], grads[0])
