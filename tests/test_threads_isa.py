@@ -138,7 +138,7 @@ def test_config_of_the_instruction_sets():
     assert "generic" in SIMD["available"]
     assert set(SIMD["available"]) <= {"generic", "avx2", "avx512", "neon"}
     flags = Path("/proc/cpuinfo")
-    if flags.exists() and "avx2" in (text := flags.read_text().split()) and "fma" in text:
+    if flags.exists() and {"avx2", "fma", "f16c"} <= set(flags.read_text().split()):
         assert "avx2" in SIMD["available"]
         assert SIMD["in_use"] != "generic" or os.environ.get("FASTBCE_ISA")
 

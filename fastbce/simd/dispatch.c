@@ -1,11 +1,23 @@
 #include "dispatch.h"
 
 #include <stddef.h>
+#ifdef __x86_64__
+#include <cpuid.h>
+#endif
 #ifndef _WIN32
 #include <unistd.h>
 #endif
 
 extern const fb_isa fb_isa_generic, fb_isa_avx2, fb_isa_avx512, fb_isa_neon;
+
+#ifdef __x86_64__
+/* F16C, of which __builtin_cpu_supports knows nothing in older compilers. */
+static int has_halves(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && ecx & bit_F16C;
+}
+#endif
 
 /* __builtin_cpu_supports asks CPUID, and XGETBV whether the system saves the registers. */
 const fb_isa *fb_isa_supported(int i)
@@ -14,7 +26,7 @@ const fb_isa *fb_isa_supported(int i)
     int count = 1;
 #ifdef __x86_64__
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_halves()) {
         supported[count++] = &fb_isa_avx2;
         if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl"))
