@@ -55,6 +55,10 @@ def _simd_config():
     return {"in_use": isa.name.decode(), "available": list(_available)}
 
 
+def _cache_config():
+    return {"second_level": second_level, "third_level": third_level}
+
+
 # ---- dtypes --------------------------------------------------------------------------------------------------------
 
 cdef object FLOAT32 = np.dtype(np.float32)

@@ -685,7 +685,8 @@ cdef Py_ssize_t rows_of_a_task(const Call *call, Py_ssize_t chunk, int threads) 
         tasks = (tasks + threads - 1) // threads * threads
         most = (call.rows + tasks - 1) // tasks
     elif run <= most and call.rows >= 2 * threads * run:
-        return max(most, chunk) // run * run
+        tasks = (call.rows // run + threads - 1) // threads  # so many runs give each thread as much to do
+        return min(max(most, chunk) // run, tasks) * run
     elif chunk >= most:
         return chunk // most * most
     rows = min((call.rows + threads - 1) // threads, most)

@@ -10,7 +10,7 @@ import contextvars
 import operator
 import os
 
-from fastbce._arrays import _simd_config
+from fastbce._arrays import _cache_config, _simd_config
 
 cdef extern from "<stdatomic.h>" nogil:
     ctypedef int atomic_int
@@ -346,6 +346,7 @@ def show_config(mode="stdout"):
     config = {
         "version": __version__,
         "simd": _simd_config(),
+        "caches": _cache_config(),
         "openmp": bool(FB_OPENMP),
         "threads": {"count": count, "source": source},
     }
@@ -354,5 +355,8 @@ def show_config(mode="stdout"):
     simd = config["simd"]
     print(f"fastbce {config['version']}")
     print(f"instruction set: {simd['in_use']} (available: {', '.join(simd['available'])})")
+    sizes = [f"{name.replace('_', ' ')} {f'{size >> 10} KiB' if size > 0 else 'unknown'}"
+             for name, size in config["caches"].items()]
+    print(f"caches: {', '.join(sizes)}")
     print(f"OpenMP: {'yes' if config['openmp'] else 'no'}")
     print(f"threads: {count} (from {source})")

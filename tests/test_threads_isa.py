@@ -292,6 +292,18 @@ def test_threads_is_for_one_task():
     assert asyncio.run(main()) == [2, 3]
 
 
+@pytest.mark.parametrize(("level", "name"), [(2, "second_level"), (3, "third_level")])
+def test_config_of_the_caches(level, name):
+    """As Linux has asked the CPU; cores may differ."""
+    sizes = set()
+    for cache in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/cache/index*"):
+        if (cache / "level").read_text().strip() == str(level) and (cache / "size").exists():
+            sizes.add(int((cache / "size").read_text().strip().removesuffix("K")) << 10)
+    if not sizes:
+        pytest.skip("the system does not describe this cache")
+    assert fb.show_config(mode="dicts")["caches"][name] in sizes
+
+
 def test_show_config(capsys):
     config = fb.show_config(mode="dicts")
     assert capsys.readouterr().out == ""
@@ -302,5 +314,6 @@ def test_show_config(capsys):
     printed = capsys.readouterr().out
     assert config["version"] in printed
     assert config["simd"]["in_use"] in printed
+    assert f"second level {config['caches']['second_level'] >> 10} KiB, third level " in printed
     with pytest.raises(ValueError, match="mode"):
         fb.show_config(mode="json")

@@ -78,8 +78,8 @@ FB_INLINE int FN(far_across)(const fb_rows *rows)
 enum { FN(FAR_BYTES) = 1 << 18 };
 
 /* How many rows make a group (measured). Where they are far, as many as leave the next group room in that cache: the more of a
- * class lies together, the sooner it comes; but four cache lines at least, or as many rows as if there were room. Else of many
- * classes one vector at a time. */
+ * class lies together, the sooner it comes; but four cache lines at least, or as many rows as if there were room. Else, of many
+ * classes, four cache lines where that cache is small, or one vector at a time. */
 FB_INLINE int64_t FN(rows_across)(const fb_rows *rows)
 {
     const int64_t bytes = rows->classes * (int64_t)sizeof(REAL), fewest = 4 * 64 / sizeof(REAL);
@@ -87,7 +87,9 @@ FB_INLINE int64_t FN(rows_across)(const fb_rows *rows)
         return FB_ACROSS;
     if (FN(far_across)(rows))
         return bytes * FB_GROUP > FN(FAR_BYTES) && bytes * fewest <= FN(FAR_BYTES) ? fewest : FB_GROUP;
-    return rows->classes > 64 && rows->classes <= 1024 && rows->apart.x > 4 * FB_GROUP ? FB_LANES : FB_GROUP;
+    if (rows->classes > 64 && rows->classes <= 1024 && rows->apart.x > 4 * FB_GROUP)
+        return rows->second_level < 1 << 20 ? fewest : FB_LANES;
+    return FB_GROUP;
 }
 
 /* Where that cache holds a group and the next one, memory is asked for the next group ahead (a tenth to a third less time,

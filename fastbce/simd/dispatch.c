@@ -38,8 +38,29 @@ const fb_isa *fb_isa_supported(int i)
     return i >= 0 && i < count ? supported[i] : NULL;
 }
 
+#ifdef __x86_64__
+/* As the CPU describes it, or 0. What the C library says of AMD's third level may be the sum of all there are, of which a core has
+ * one. */
+static int64_t described_size(int level)
+{
+    unsigned eax, ebx, ecx, edx, leaf = 4;
+    if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) && ecx & 1u << 22) /* AMD's leaf of the same form */
+        leaf = 0x8000001d;
+    for (unsigned i = 0; __get_cpuid_count(leaf, i, &eax, &ebx, &ecx, &edx) && (eax & 31) != 0; i++)
+        if ((int)(eax >> 5 & 7) == level)
+            return (int64_t)((ebx >> 22) + 1) * ((ebx >> 12 & 1023) + 1) * ((ebx & 4095) + 1) *
+                   ((int64_t)ecx + 1); /* ways, partitions, bytes of a line, sets */
+    return 0;
+}
+#endif
+
 int64_t fb_cache_size(int level)
 {
+#ifdef __x86_64__
+    const int64_t described = described_size(level);
+    if (described > 0)
+        return described;
+#endif
 #ifdef _SC_LEVEL2_CACHE_SIZE
     const long bytes = sysconf(level == 2 ? _SC_LEVEL2_CACHE_SIZE : _SC_LEVEL3_CACHE_SIZE);
     return bytes > 0 ? bytes : 0;
