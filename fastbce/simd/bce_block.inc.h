@@ -37,8 +37,27 @@ FB_INLINE REAL FN(weigh)(REAL weight, REAL value, int weights)
     return !weights ? value : weight == 0 ? 0 : weight * value + 0; /* + 0: no negative zero */
 }
 
-/* The bits of a value that counts: beyond those of 1 if it is outside [0, 1]; also for -0 and NaN: the caller looks
- * closer. As a maximum of integers it vectorises. */
+/* Whether any of many numbers is above a limit: their maximum tells; but of 64 bits, of which AVX-512 alone has maxima, signs do,
+ * in half the operations. So it vectorises, where comparisons would not. any: numbers may be 2^63 and more, and the limit is
+ * less; else they differ from it by less. */
+#ifndef FB_MAXIMA_OF_64
+#define FB_MAXIMA_OF_64 0
+#endif
+enum { FN(BY_SIGN) = sizeof(BITS) == 8 && !FB_MAXIMA_OF_64 };
+
+FB_INLINE BITS FN(see)(BITS seen, BITS number, BITS limit, int any)
+{
+    if (FN(BY_SIGN))
+        return seen | (limit - number) | (any ? number : 0);
+    return number > seen ? number : seen;
+}
+
+FB_INLINE int FN(saw_above)(BITS limit, BITS seen)
+{
+    return FN(BY_SIGN) ? (SIGNED_BITS)seen < 0 : seen > limit;
+}
+
+/* The bits of a value that counts: above those of 1 if it is outside [0, 1]; also for -0 and NaN: the caller looks closer. */
 FB_INLINE BITS FN(unit_bits)(REAL value, REAL weight)
 {
     return FN(to_bits)(weight == 0 ? 1 : value); /* not 0: GCC would see that 0 is no maximum, and branch */
@@ -90,17 +109,17 @@ FB_INLINE int FN(exp_loop)(const fb_block *block, int ordinary, FN(pairs) *restr
 {
     const int64_t n = block->n & -FB_LANES; /* says that there is no tail */
     const REAL *x = block->x;
-    BITS largest = 0;
+    const BITS limit = FN(to_bits)(-42);
+    BITS seen = 0;
 
     for (int64_t i = 0; i < n; i++) {
         const REAL distance = FN(minus_abs)(x[i]);
         const FN(pair) t = FN(exp_pair)(distance, ordinary);
-        const BITS bits = FN(to_bits)(distance);
-        largest = bits > largest ? bits : largest;
+        seen = FN(see)(seen, FN(to_bits)(distance), limit, 0);
         result->high[i] = t.high;
         result->low[i] = t.low;
     }
-    return largest <= FN(to_bits)(-42);
+    return !FN(saw_above)(limit, seen);
 }
 
 /* What FB_LANES elements of a block to come read and write. */
@@ -156,8 +175,9 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weights, int
     const REAL positive = (REAL)(block->alpha < 0 ? 1 : block->alpha);
     const REAL negative = (REAL)(block->alpha < 0 ? 1 : 1 - block->alpha);
     const int weighted = weights >= FB_SMOOTHED;
+    const BITS one = FN(to_bits)(1);
     FN(sigmoids) sigmoids FB_ALIGNED;
-    BITS largest = 0;
+    BITS seen = 0;
 
     FN(sigmoid_loop)(block, ordinary, ts, &sigmoids);
     FB_INDEPENDENT
@@ -165,8 +185,7 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weights, int
         const FN(sigmoid_parts) sigmoid = {sigmoids.u[i], sigmoids.sum[i], sigmoids.lost[i]};
         const FN(pair) twice_log = FN(twice_log1p)(ts->high[i], sigmoid, ordinary);
         const FN(terms) w = FN(element_terms)(block, i, smoothing, weights);
-        const BITS bits = FN(unit_bits)(y[i], w.weight);
-        largest = bits > largest ? bits : largest;
+        seen = FN(see)(seen, FN(unit_bits)(y[i], w.weight), one, 1);
         const REAL c = FN(against)(x[i], w.a, w.b), a_plus_b = weighted ? w.a + w.b : 1;
         REAL value = FN(bce_logits_loss)(x[i], c, twice_log, a_plus_b, weighted, ordinary);
         REAL slope = FN(bce_logits_grad)(x[i], c, sigmoid.u, a_plus_b, weighted);
@@ -189,7 +208,7 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weights, int
         if (wanted & FB_GRAD)
             grad[i] = FN(weigh)(w.weight, slope, weights) * scale;
     }
-    return largest > FN(to_bits)(1);
+    return FN(saw_above)(one, seen);
 }
 
 /* What is known of the probabilities of a block, and whether every target is 0 or 1. NaN is nothing of it. */
@@ -197,18 +216,22 @@ typedef struct {
     int probs, hard;
 } FN(known);
 
-/* Bits that are large if p is not ordinary. */
+/* Bits that are large if p is not ordinary, and the largest of those that are; in float, of 1. */
 FB_INLINE BITS FN(beyond)(REAL p)
 {
     return FN(to_bits)(p) - FN(to_bits)((REAL)0x1p-39);
 }
 
-FB_INLINE int FN(known_of)(BITS largest)
+FB_INLINE BITS FN(edge)(void)
 {
-    const REAL edge = 1 - (REAL)0x1p-39;
-    if (largest <= FN(beyond)(edge) - (edge == 1))
-        return FB_BELOW_1;
-    return edge == 1 && largest == FN(beyond)(1) ? FB_UP_TO_1 : FB_ANY_P;
+    return FN(beyond)(1 - (REAL)0x1p-39);
+}
+
+FB_INLINE int FN(known_of)(BITS seen)
+{
+    if (FN(saw_above)(FN(edge)(), seen))
+        return FB_ANY_P;
+    return sizeof(REAL) == sizeof(float) && seen == FN(beyond)(1) ? FB_UP_TO_1 : FB_BELOW_1;
 }
 
 /* 0 if y is 0 or 1, but not -0. */
@@ -227,12 +250,12 @@ FB_INLINE int FN(begins_hard)(const REAL *y)
     return different == 0;
 }
 
-FB_INLINE BITS FN(largest_of)(const BITS *bits)
+FB_INLINE BITS FN(seen_of)(const BITS *lanes)
 {
-    BITS largest = 0;
+    BITS seen = 0;
     for (int i = 0; i < FB_LANES; i++)
-        largest = bits[i] > largest ? bits[i] : largest;
-    return largest;
+        seen = FN(BY_SIGN) ? seen | lanes[i] : lanes[i] > seen ? lanes[i] : seen;
+    return seen;
 }
 
 /* Likelihoods of a block, taken apart beside the division: there it costs nothing. In double there is even room to begin the
@@ -276,7 +299,7 @@ FB_INLINE FN(known) FN(hard_likelihoods)(const fb_block *block, int ordinary, FN
 {
     const int64_t n = block->n & -FB_LANES; /* says that there is no tail */
     const REAL *x = block->x, *y = block->y;
-    BITS largest[FB_LANES] FB_ALIGNED = {0}, different[FB_LANES] FB_ALIGNED = {0};
+    BITS seen[FB_LANES] FB_ALIGNED = {0}, different[FB_LANES] FB_ALIGNED = {0};
 
     for (int64_t begin = 0, end; begin < n; begin = end) {
         end = FN(begin_part)(block, begin, n);
@@ -287,15 +310,14 @@ FB_INLINE FN(known) FN(hard_likelihoods)(const fb_block *block, int ordinary, FN
             for (int i = 0; i < FB_LANES; i++) {
                 const REAL given = x[at + i], target = y[at + i];
                 const REAL p = ordinary ? given : given + 0; /* the logarithm of -0 is that of 0 */
-                const BITS beyond = FN(beyond)(given);
                 const FN(likelihood) z = FN(likelihood_of_hard)(p, target, ordinary);
                 FN(keep)(z, 1 / z.m, result, at + i);
-                largest[i] = beyond > largest[i] ? beyond : largest[i];
+                seen[i] = FN(see)(seen[i], FN(beyond)(given), FN(edge)(), 1);
                 different[i] |= FN(not_hard)(target);
             }
         }
     }
-    const FN(known) known = {FN(known_of)(FN(largest_of)(largest)), FN(largest_of)(different) == 0};
+    const FN(known) known = {FN(known_of)(FN(seen_of)(seen)), FN(seen_of)(different) == 0};
     return known;
 }
 
@@ -306,7 +328,8 @@ FB_INLINE int FN(bce_probs_hard_loop)(const fb_block *block, int weights, int wa
     const REAL *x = block->x, *y = block->y;
     REAL *loss = block->loss, *grad = block->grad;
     const REAL scale = (REAL)block->scale;
-    BITS largest = 0;
+    const BITS one = FN(to_bits)(1);
+    BITS seen = 0;
 
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
@@ -316,16 +339,14 @@ FB_INLINE int FN(bce_probs_hard_loop)(const fb_block *block, int weights, int wa
         const REAL pos_weight = weights == FB_OF_TERMS ? ((const REAL *)block->pos_weight)[i] : 1;
         const REAL c = positive ? pos_weight : 1;
         const FN(likelihood) z = FN(kept)(likelihoods, i);
-        if (!probs) {
-            const BITS bits = FN(unit_bits)(x[i], weight);
-            largest = bits > largest ? bits : largest;
-        }
+        if (!probs)
+            seen = FN(see)(seen, FN(unit_bits)(x[i], weight), one, 1);
         const FN(loss_grad) both = FN(bce_probs_hard)(p, positive, c, z, probs);
         loss[i] = FN(weigh)(weight, both.loss, weights);
         if (want_grad)
             grad[i] = FN(weigh)(weight, both.grad, weights) * scale;
     }
-    return largest > FN(to_bits)(1);
+    return FN(saw_above)(one, seen);
 }
 
 /* Those of any targets, both from one division. Hard ones get the same bits as above, and for the term that does not count
@@ -339,7 +360,7 @@ FB_INLINE int FN(soft_likelihoods)(const fb_block *block, int weights, int limit
     const REAL never = 2; /* what no target is */
     const int smoothed = weights == FB_OF_TERMS && block->smoothing > 0;
     const REAL hard_p = smoothed ? never : 1, hard_q = smoothed ? never : 0;
-    BITS largest[FB_LANES] FB_ALIGNED = {0};
+    BITS seen[FB_LANES] FB_ALIGNED = {0};
 
     for (int64_t begin = 0, end; begin < n; begin = end) {
         end = FN(begin_part)(block, begin, n);
@@ -350,7 +371,6 @@ FB_INLINE int FN(soft_likelihoods)(const fb_block *block, int weights, int limit
             for (int i = 0; i < FB_LANES; i++) {
                 const REAL given = x[at + i], target = y[at + i];
                 const REAL p = ordinary ? given : limits ? given + 0 : FN(clip)(given, low, high);
-                const BITS beyond = FN(beyond)(given);
                 const FN(likelihood) z_p = FN(likelihood_of)(p, 1, ordinary);
                 const FN(likelihood) z_q = FN(likelihood_of)(p, 0, ordinary);
                 const REAL p_or_1 = weights != FB_SMOOTHED && target == hard_q ? 1 : z_p.m;
@@ -360,11 +380,11 @@ FB_INLINE int FN(soft_likelihoods)(const fb_block *block, int weights, int limit
                 FN(keep)(z_q, p_or_1 * inverse, of_q, at + i);
                 if (FN(has_inverse)(weights, ordinary))
                     of_p->power[at + i] = FN(times_power)(of_p->inverse[at + i], z_p); /* 1 / p */
-                largest[i] = beyond > largest[i] ? beyond : largest[i];
+                seen[i] = FN(see)(seen[i], FN(beyond)(given), FN(edge)(), 1);
             }
         }
     }
-    return FN(known_of)(FN(largest_of)(largest)) == FB_BELOW_1;
+    return FN(known_of)(FN(seen_of)(seen)) == FB_BELOW_1;
 }
 
 FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weights, int want_grad, int limits, int ordinary,
@@ -375,7 +395,8 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weights, int want_gr
     REAL *loss = block->loss, *grad = block->grad;
     const REAL scale = (REAL)block->scale, smoothing = (REAL)block->smoothing;
     const REAL low = (REAL)block->clip_low, high = (REAL)block->clip_high;
-    BITS largest = 0;
+    const BITS one = FN(to_bits)(1);
+    BITS seen = 0;
 
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
@@ -383,8 +404,9 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weights, int want_gr
         /* ordinary probabilities are in [0, 1] */
         const BITS bits_y = FN(unit_bits)(y[i], w.weight);
         const BITS bits_x = ordinary ? 0 : FN(unit_bits)(x[i], w.weight);
-        const BITS bits = bits_y > bits_x ? bits_y : bits_x;
-        largest = bits > largest ? bits : largest;
+        /* the larger one first: of one after the other GCC makes branches */
+        seen = FN(BY_SIGN) ? FN(see)(FN(see)(seen, bits_y, one, 1), bits_x, one, 1)
+                           : FN(see)(seen, bits_y > bits_x ? bits_y : bits_x, one, 1);
         const REAL p = ordinary ? x[i] : limits ? x[i] + 0 : FN(clip)(x[i], low, high);
         const FN(likelihood) of_p = FN(kept)(ps, i), of_q = FN(kept)(qs, i);
         const REAL value = FN(bce_probs_loss)(p, w.a, w.b, w.a_low, of_p, of_q, limits, ordinary, weights);
@@ -395,7 +417,7 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weights, int want_gr
         if (want_grad)
             grad[i] = FN(weigh)(w.weight, kept, weights) * scale;
     }
-    return largest > FN(to_bits)(1);
+    return FN(saw_above)(one, seen);
 }
 
 FB_INLINE int FN(logits_results)(const fb_block *block, int focal, int weights, int ordinary,

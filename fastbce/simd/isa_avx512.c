@@ -62,6 +62,7 @@ FB_INLINE void fb_end_exp_f64(const double *x, const double *max, const double *
 #define FB_FROM_HALVES fb_from_halves
 #define FB_TO_HALVES fb_to_halves
 #define FB_CONVERTS_INT64
+#define FB_MAXIMA_OF_64 1
 #define FB_ISA avx512
 #define FB_VECTOR_BYTES 64
 #include "real_f64.h"
