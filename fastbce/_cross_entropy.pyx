@@ -365,6 +365,17 @@ cdef inline bint keeps_targets(const Call *call) noexcept nogil:
     return not call.has_labels and not call.overwrites and lies_along(call, &call.targets)
 
 
+cdef inline bint brings_logits(const Call *call) noexcept nogil:
+    # Whether logits that do not lie in rows are put together one row at a time, to be used while the first-level cache
+    # holds it: those of many classes.
+    return call.classes > FB_FEW_CLASSES and not (lies_along(call, &call.x) or lies_across(call, &call.x))
+
+
+cdef inline Py_ssize_t rows_brought(const Call *call, Py_ssize_t n) noexcept nogil:
+    # How many of n rows there is room for, then.
+    return min(n, <Py_ssize_t>FB_BROUGHT) if brings_logits(call) else n
+
+
 cdef struct Source:
     const Call *call
     Py_ssize_t start
@@ -398,11 +409,9 @@ cdef inline void *rows_at(const Call *call, const Operand *operand, char *room, 
 
 cdef Py_ssize_t run_along(const Call *call, fb_rows *rows, Py_ssize_t first, Py_ssize_t n,
                           char *memory) noexcept nogil:
-    # The rows first .. first + n: used as they lie, or put together in memory. Those of many classes are brought there
-    # one by one, to be used while the first-level cache holds them.
-    cdef bint brings = call.classes > FB_FEW_CLASSES and not lies_across(call, &call.x)
-    cdef Py_ssize_t most = min(n, <Py_ssize_t>FB_BROUGHT) if brings else n
-    cdef char *x = room_for(call, lies_along(call, &call.x), most, &memory)
+    # The rows first .. first + n: used as they lie, or put together in memory.
+    cdef bint brings = brings_logits(call)
+    cdef char *x = room_for(call, lies_along(call, &call.x), rows_brought(call, n), &memory)
     cdef char *targets = room_for(call, call.has_labels or keeps_targets(call), n, &memory)
     cdef char *grad = room_for(call, lies_along(call, &call.grad), n, &memory)
     cdef char *hess = room_for(call, lies_along(call, &call.hess), n, &memory)
@@ -416,7 +425,7 @@ cdef Py_ssize_t run_along(const Call *call, fb_rows *rows, Py_ssize_t first, Py_
     rows.scratch = memory
     while start < stop:
         n = stop - start
-        if x != NULL and brings:
+        if brings:
             source.call = call
             source.start = start
             rows.bring = bring_row
@@ -550,9 +559,8 @@ cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char 
 cdef size_t memory_of_chunk(const Call *call) noexcept nogil:
     # For what of logits, targets and outputs is not used as it lies; and one row, where exp(x - max) has no other
     # place.
-    cdef size_t parts = not lies_along(call, &call.x)
     cdef bint scratch = call.grad.data == NULL and call.proba.data == NULL
-    parts += not (call.has_labels or keeps_targets(call))
+    cdef size_t parts = not (call.has_labels or keeps_targets(call)), logits = 0
     parts += not lies_along(call, &call.grad)
     parts += not lies_along(call, &call.hess)
     parts += not lies_along(call, &call.proba)
@@ -566,7 +574,9 @@ cdef size_t memory_of_chunk(const Call *call) noexcept nogil:
         return call.kernels.split_size(&rows)
     if call.across:
         most = min(most, <Py_ssize_t>FB_LANES - 1)  # what is no whole vector
-    return max(parts * bytes_of_rows(call, most) + scratch * bytes_of_rows(call, 1),
+    if not lies_along(call, &call.x):
+        logits = bytes_of_rows(call, rows_brought(call, most))
+    return max(logits + parts * bytes_of_rows(call, most) + scratch * bytes_of_rows(call, 1),
                bytes_of_rows(call, 2 * call.group))
 
 
