@@ -62,13 +62,25 @@ def test_few_calls_without_avx(capsys):
     assert results == expected
 
 
-@pytest.mark.parametrize(("cpu", "isa"), [("Nehalem", "avx2"), ("Haswell-v4", "avx512")])
+@pytest.mark.parametrize(
+    ("cpu", "isa"), [("Nehalem", "avx2"), ("Haswell-v4,-f16c", "avx2"), ("Haswell-v4", "avx512")]
+)
 def test_an_instruction_set_that_the_cpu_does_not_have(cpu, isa):
     run = emulated(cpu, "-c", "import fastbce", FASTBCE_ISA=isa)
     assert run.returncode == 1, run.stderr
     last = [line for line in run.stderr.splitlines() if "Error" in line][-1]
     assert last.startswith("ImportError: FASTBCE_ISA: expected one of generic")
     assert last.endswith(f"on this machine, got {isa!r}")
+
+
+@pytest.mark.parametrize(
+    ("cpu", "second", "third"), [("EPYC", 512, 8 << 10), ("Haswell-v4", 4 << 10, 16 << 10)]
+)
+def test_caches_of_another_cpu(cpu, second, third):
+    """In KiB, as QEMU describes those of an AMD and of an Intel CPU."""
+    run = emulated(cpu, "-c", "import fastbce; fastbce.show_config()")
+    assert run.returncode == 0, run.stderr
+    assert f"caches: second level {second} KiB, third level {third} KiB\n" in run.stdout
 
 
 @pytest.mark.slow
