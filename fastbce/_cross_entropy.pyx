@@ -675,7 +675,7 @@ cdef Py_ssize_t copied_rows(const Call *call) noexcept nogil:
 cdef Py_ssize_t rows_of_a_task(const Call *call, Py_ssize_t chunk, int threads) noexcept nogil:
     # A chunk, or of many classes a group; or where rows lie across memory, more: memory is slow where it is read in
     # pieces of a few bytes. What few neighbours there are is not divided.
-    cdef Py_ssize_t rows, tasks, most = ACROSS_ROWS, run = run_of(call)
+    cdef Py_ssize_t rows, runs, tasks, most = ACROSS_ROWS, run = run_of(call)
     if not (lies_across(call, &call.x) or lies_across(call, &call.grad)):
         if chunk > 1:
             return chunk
@@ -695,8 +695,8 @@ cdef Py_ssize_t rows_of_a_task(const Call *call, Py_ssize_t chunk, int threads) 
         tasks = (tasks + threads - 1) // threads * threads
         most = (call.rows + tasks - 1) // tasks
     elif run <= most and call.rows >= 2 * threads * run:
-        tasks = (call.rows // run + threads - 1) // threads  # so many runs give each thread as much to do
-        return min(max(most, chunk) // run, tasks) * run
+        runs = (call.rows // run + threads - 1) // threads  # so many give each thread as much to do
+        return min(max(most, chunk) // run, runs) * run
     elif chunk >= most:
         return chunk // most * most
     rows = min((call.rows + threads - 1) // threads, most)

@@ -407,8 +407,10 @@ static void run_rows(const char *name, int options, const int64_t *classes, int 
 }
 
 /* Rows whose classes lie apart: runs of neighbours, used as they lie, one by one, or a class after the other, INTERLEAVED, or
- * copied, in groups, which changes no bit. Every other time logits begin beside a cache line, and copied ones are overwritten. */
+ * copied, in groups, which changes no bit; nor does the second-level cache. Every other time logits begin beside a cache line, and
+ * copied ones are overwritten. */
 enum { INTERLEAVED = -1 };
+static int64_t second_level; /* 0: not known */
 
 static void run_across(const char *name, int64_t group_, const int64_t *classes, int class_counts,
                        int64_t runs, int64_t run, const char *more)
@@ -452,6 +454,7 @@ static void run_across(const char *name, int64_t group_, const int64_t *classes,
                 .x_beyond = n * run,
                 .grad_beyond = n * run,
                 .interleaved = interleaved,
+                .second_level = second_level,
                 .slices = 1,
                 .parts = 1,
                 .state = state,
@@ -497,6 +500,9 @@ static void cross_entropy(void)
     run_across("cross_entropy_copied", 32, some, COUNT(some), 2, 45, "_32");
     run_across("cross_entropy_copied", 48, some, COUNT(some), 2, 45, "_48");
     run_across("cross_entropy_across", 0, some, COUNT(some), 1, 304, "_long");
+    second_level = 1 << 19;
+    run_across("cross_entropy_across", 0, some, COUNT(some), 1, 304, "_small_long");
+    second_level = 0;
     run_across("cross_entropy_copied", 32, some, COUNT(some), 1, 304, "_long");
     run_across("cross_entropy_across", 0, pieces, COUNT(pieces), 2, 17, "_pieces");
     run_across("cross_entropy_copied", 16, pieces, COUNT(pieces), 2, 17, "_pieces");

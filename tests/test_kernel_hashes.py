@@ -97,13 +97,13 @@ def check(hashes):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_copies_and_interleaving_change_no_bit(dtype):
+def test_copies_caches_and_interleaving_change_no_bit(dtype):
     cross_entropy = f"{dtype} cross_entropy"
     hashes = expected()
     kernels = [name for name in hashes if name.startswith(f"{cross_entropy}_copied_")]
     assert len(kernels) == 5
     across = {"long": "long", "pieces": "pieces"}  # 16, 32 and 48 are groups of the same rows
-    for name in [*kernels, f"{cross_entropy}_interleaved_pieces"]:
+    for name in [*kernels, f"{cross_entropy}_interleaved_pieces", f"{cross_entropy}_across_small_long"]:
         of = across.get(name.rsplit("_", 1)[1], "many")
         assert hashes[name] == hashes[f"{cross_entropy}_across_{of}"], name
 

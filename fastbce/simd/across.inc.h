@@ -79,7 +79,7 @@ enum { FN(FAR_BYTES) = 1 << 18 };
 
 /* How many rows make a group (measured). Where they are far, as many as leave the next group room in that cache: the more of a
  * class lies together, the sooner it comes; but four cache lines at least, or as many rows as if there were room. Else, of many
- * classes, four cache lines where that cache is small, or one vector at a time. */
+ * classes, four cache lines where that cache is known to be small, or one vector at a time. */
 FB_INLINE int64_t FN(rows_across)(const fb_rows *rows)
 {
     const int64_t bytes = rows->classes * (int64_t)sizeof(REAL), fewest = 4 * 64 / sizeof(REAL);
@@ -88,7 +88,7 @@ FB_INLINE int64_t FN(rows_across)(const fb_rows *rows)
     if (FN(far_across)(rows))
         return bytes * FB_GROUP > FN(FAR_BYTES) && bytes * fewest <= FN(FAR_BYTES) ? fewest : FB_GROUP;
     if (rows->classes > 64 && rows->classes <= 1024 && rows->apart.x > 4 * FB_GROUP)
-        return rows->second_level < 1 << 20 ? fewest : FB_LANES;
+        return 0 < rows->second_level && rows->second_level < 1 << 20 ? fewest : FB_LANES;
     return FB_GROUP;
 }
 

@@ -46,7 +46,8 @@ static int64_t described_size(int level)
     unsigned eax, ebx, ecx, edx, leaf = 4;
     if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) && ecx & 1u << 22) /* AMD's leaf of the same form */
         leaf = 0x8000001d;
-    for (unsigned i = 0; __get_cpuid_count(leaf, i, &eax, &ebx, &ecx, &edx) && (eax & 31) != 0; i++)
+    /* no CPU has 16 caches; an emulated one may go on with the same for ever */
+    for (unsigned i = 0; i < 16 && __get_cpuid_count(leaf, i, &eax, &ebx, &ecx, &edx) && (eax & 31) != 0; i++)
         if ((int)(eax >> 5 & 7) == level)
             return (int64_t)((ebx >> 22) + 1) * ((ebx >> 12 & 1023) + 1) * ((ebx & 4095) + 1) *
                    ((int64_t)ecx + 1); /* ways, partitions, bytes of a line, sets */
