@@ -60,6 +60,7 @@ cdef extern from "simd/kernels.h" nogil:
     ctypedef struct fb_rows:
         fb_apart apart
         int64_t group, run, x_beyond, grad_beyond
+        int near
         int64_t second_level
         int64_t rows
         int64_t classes

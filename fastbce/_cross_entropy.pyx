@@ -100,6 +100,11 @@ cdef enum:
     COPIED_FROM = 64
     COPIED_BYTES = 2 * CACHE_LINE
     NEAR_UP_TO = 1 << 24
+    # Logits further away are copied, too, if classes lie a multiple of a page apart, where the second-level cache has
+    # so many bytes, and a row more than that (measured).
+    PAGE = 4096
+    SECOND_LEVEL_FAR = 2 << 20
+    ROW_FAR = 1536
     # From this many rows on, some of them may be brought together for the others to begin with a cache line.
     ALIGN_FROM = 1024
     # Rows along memory are used as they lie if so many at a time lie evenly; of few classes more, or vectors would be
@@ -539,6 +544,7 @@ cdef Py_ssize_t run_rows(const Call *call, Py_ssize_t start, Py_ssize_t n, char 
     rows.scale = call.scale
     rows.class_weight = call.class_weight
     rows.second_level = second_level
+    rows.near = not is_far(call)
     rows.loss = losses
     if call.has_labels:
         rows.labels = <const int64_t *>buffers.y
@@ -656,14 +662,20 @@ cdef bint is_far(const Call *call) noexcept nogil:
     return call.rows * call.classes * call.size > min(room, <Py_ssize_t>NEAR_UP_TO)
 
 
+cdef bint copied_from_far(const Call *call) noexcept nogil:
+    # Whether rows are copied, see below, though they are far. Memory is slow where it is read in pieces of a few bytes
+    # (copies take up to twice the time there, and down to half of it else). But where classes lie whole pages apart,
+    # those of a group compete for a few lines of the caches, and would be read again for each step.
+    return (call.x.strides[call.x.ndim - 1] % PAGE == 0 and call.classes * call.size > ROW_FAR
+            and second_level >= SECOND_LEVEL_FAR)
+
+
 cdef Py_ssize_t copied_rows(const Call *call) noexcept nogil:
     # How many rows across memory are copied at once: of many classes, where nothing but a gradient is wanted. So many
-    # that three quarters of the second-level cache are left to what is on its way. None where they are far: memory is
-    # slow where it is read in pieces of a few bytes (copies take up to twice the time there, and down to half of it
-    # else).
+    # that three quarters of the second-level cache are left to what is on its way.
     cdef Py_ssize_t run = run_of(call), most = COPIED_BYTES // call.size, room
     if (not call.across or call.interleaved or run < FB_LANES or call.classes <= FB_FEW_CLASSES
-            or call.rows < COPIED_FROM or is_far(call)
+            or call.rows < COPIED_FROM or (is_far(call) and not copied_from_far(call))
             or call.grad.data == NULL or call.hess.data != NULL or call.proba.data != NULL):
         return 0
     if call.size == sizeof(float) and most < run <= 3 * FB_LANES:

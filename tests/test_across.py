@@ -109,8 +109,10 @@ def test_class_axis_in_the_middle(shape, in_place):
 
 # Rows in copies, where the caches have room for these (kernel_hashes.c copies on every machine): of runs that
 # are one group, or whose last rows fill no vector; that threads divide, whose first rows lie before a cache
-# line; of which there are more than a thread takes at once.
+# line; of which there are more than a thread takes at once; that come from memory, whose classes lie whole
+# pages apart.
 COPIED = [(3, 145, 45), (5, 300, 70), (9, 160, 17), (3, 150, 1024), (1, 333, 530), (40, 145, 40)]
+COPIED += [(1, 400, 12288), (2, 512, 5120)]
 
 
 @pytest.mark.parametrize("shape", COPIED, ids=str)

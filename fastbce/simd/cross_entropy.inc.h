@@ -259,7 +259,7 @@ FB_INLINE void FN(begin_row)(FN(group) * group, const fb_rows *rows, int64_t sta
  * there is none left: they look at themselves, in vain, so that best is never NULL, which the loop would ask for each vector. */
 FB_INLINE void FN(begin_rows)(FN(group) * group, const fb_rows *rows, int64_t start, int64_t count, int kind)
 {
-    const int64_t classes = rows->classes, padded = (count + FB_LANES - 1) & -FB_LANES;
+    const int64_t padded = (count + FB_LANES - 1) & -FB_LANES;
     const int64_t first = count > 2 ? 2 : count;
     FN(exp_lanes) lanes[FB_GROUP] FB_ALIGNED;
     FN(target_lanes) targets[FB_GROUP] FB_ALIGNED;

@@ -118,6 +118,7 @@ typedef struct {
      * number of them, are whole runs of neighbours: each `run` long, FB_LANES or more, and one begins so many elements after
      * the one before. */
     int64_t group, run, x_beyond, grad_beyond;
+    int near; /* of these: whether all logits of the call are likely to come from the caches */
     /* Whether, of all arrays, class c of row i is element c * rows + i, and they are worked on so. If so, apart says that, too, but
      * rows may be fewer, FB_INTERLEAVED at most; classes are more than FB_FEW_CLASSES, logits are not overwritten, there is no
      * Hessian, and there is a state. */
