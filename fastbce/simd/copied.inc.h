@@ -3,11 +3,11 @@
  *
  * While exponentials keep the CPU busy, the gradient of the group before is written, and the group after is read, and its maxima
  * found: each element comes from memory once and goes there once, all the while. And a copy lies together, where classes a power
- * of two apart would compete for the same few lines of the caches. Up to twice as fast (measured), from the caches: see
+ * of two apart would compete for the same few lines of the caches. Up to twice as fast (measured), where it is worth it: see
  * copied_rows of _cross_entropy.pyx. Sums are taken in the order of across.inc.h: the same bits. */
 
-/* Classes of a step: two of each lane, which are added as in exp_piece. And how many classes ahead memory is asked for: fewer of
- * them where a vector is one cache line, as in float, and it comes from the caches (a tenth less time, measured). */
+/* Classes of a step: two of each lane, which are added as in exp_piece. And how many classes ahead memory is asked for, at least:
+ * fewer where a vector is one cache line, as in float, and it comes from the caches (a tenth less time, measured). */
 enum { FN(COPIED_STEP) = 2 * FB_LANES, FN(COPIED_AHEAD) = 2 * FN(COPIED_STEP), FN(COPIED_AHEAD_NEAR) = 16 };
 enum { FN(IS_LINE) = sizeof(REAL) * FB_LANES == 64 };
 
@@ -27,7 +27,7 @@ typedef struct {
     const REAL *x;
     int64_t grad_apart, x_apart;
     /* How far ahead memory is asked for; and, where a vector is one cache line, how far that of the vector beside it lies, which is
-     * asked for at once: twice as many lines of a page, half as often. */
+     * asked for at once: twice as many lines of a page, half as often. (0, for the second of two, is the line that is read.) */
     int64_t grad_ahead, x_ahead, neighbour;
     const REAL *factor, *weight; /* of the group before */
     REAL *max;                   /* of the group after */
