@@ -116,8 +116,8 @@ FB_INLINE FN(beside)
     const int64_t fewest = FN(IS_LINE) && rows->near ? FN(COPIED_AHEAD_NEAR) : FN(COPIED_AHEAD);
     /* so many more that no step has but some of its classes behind the last one */
     const int64_t ahead = fewest + (rows->classes - fewest) % FN(COPIED_STEP);
-    const int64_t classes_on = c + ahead < rows->classes ? ahead : ahead - rows->classes;
-    const int64_t rows_on = c + ahead < rows->classes ? 0 : rows->group;
+    const int is_last = c + ahead >= rows->classes;
+    const int64_t classes_on = is_last ? ahead - rows->classes : ahead, rows_on = is_last ? rows->group : 0;
     FN(beside)
     beside = {.there = after->copy + i * size,
               .grad_apart = rows->apart.grad,
