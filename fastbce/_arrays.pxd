@@ -85,9 +85,11 @@ cdef extern from "simd/kernels.h" nogil:
         void *state
     ctypedef void (*fb_load)(int64_t n, const char *source, int64_t stride, int swapped, void *to) noexcept nogil
     ctypedef void (*fb_store)(int64_t n, const void *source, char *to, int64_t stride, int swapped) noexcept nogil
+    ctypedef void (*fb_repeat)(int64_t n, int64_t first, int64_t times, const void *values, void *to) noexcept nogil
     ctypedef struct fb_kernels:
         fb_load *load
         fb_load *load_targets
+        fb_repeat repeat
         fb_store *store
         int (*bce_logits)(const fb_block *) noexcept nogil
         int (*focal)(const fb_block *) noexcept nogil
@@ -135,8 +137,13 @@ cdef struct Operand:
     bint direct            # and contiguous: a kernel may use it where it lies
     fb_load load           # of an input
     fb_store store         # of an output
-    Py_ssize_t shape[FB_MAX_DIMS]    # read where ndim is not 1
+    # read where ndim is not 1:
+    Py_ssize_t shape[FB_MAX_DIMS]
     Py_ssize_t strides[FB_MAX_DIMS]
+    # What ease has found, if it was asked: data holds so many elements again and again, of the type computed in, enough for a
+    # block from any of them on; or every row is one element, repeated.
+    Py_ssize_t period
+    fb_repeat repeat
 
 
 cdef const fb_isa *isa
@@ -159,6 +166,9 @@ cdef void describe_input(Operand *operand, cnp.ndarray array, const fb_kernels *
                          int last=*) noexcept
 cdef void describe_labels(Operand *operand, cnp.ndarray array) noexcept
 cdef void describe_output(Operand *operand, cnp.ndarray array, const fb_kernels *kernels, int last=*) noexcept
+cdef object ease(Operand *operand, const fb_kernels *kernels, Py_ssize_t elements)
+cdef void transfer_runs(const Operand *operand, Py_ssize_t start, Py_ssize_t n, char *buffer,
+                        Py_ssize_t size) noexcept nogil
 cdef double as_number(object value, str name) except? -1.0
 cdef double as_fraction(object value, str name) except? -1.0
 cdef int check_reduction(object value) except -1
@@ -187,42 +197,15 @@ cdef inline bint disjoint(cnp.ndarray a, cnp.ndarray b, Py_ssize_t bytes_a, Py_s
 cdef inline void transfer(const Operand *operand, Py_ssize_t start, Py_ssize_t n, char *buffer,
                           Py_ssize_t size) noexcept nogil:
     # Elements start .. start + n, in C order, from the operand to the buffer, or back if it is an output.
-    cdef Py_ssize_t coordinate[FB_MAX_DIMS]
-    cdef Py_ssize_t index = start, run = n
-    cdef int last = operand.ndim - 1, d
-    cdef char *at = operand.data
-    if last == 0:
-        at += start * operand.step
-        if operand.load != NULL:
-            operand.load(n, at, operand.step, operand.swapped, buffer)
-        else:
-            operand.store(n, buffer, at, operand.step, operand.swapped)
+    cdef char *at
+    if operand.ndim > 1:
+        transfer_runs(operand, start, n, buffer, size)
         return
-    for d in range(last, -1, -1):
-        coordinate[d] = index % operand.shape[d]
-        index //= operand.shape[d]
-        at += coordinate[d] * operand.strides[d]
-    while True:
-        run = min(n, operand.shape[last] - coordinate[last])
-        if operand.load != NULL:
-            operand.load(run, at, operand.strides[last], operand.swapped, buffer)
-        else:
-            operand.store(run, buffer, at, operand.strides[last], operand.swapped)
-        n -= run
-        if n == 0:
-            return
-        buffer += run * size
-        at -= coordinate[last] * operand.strides[last]
-        coordinate[last] = 0
-        d = last - 1
-        while True:
-            coordinate[d] += 1
-            at += operand.strides[d]
-            if coordinate[d] < operand.shape[d]:
-                break
-            at -= operand.shape[d] * operand.strides[d]
-            coordinate[d] = 0
-            d -= 1
+    at = operand.data + start * operand.step
+    if operand.load != NULL:
+        operand.load(n, at, operand.step, operand.swapped, buffer)
+    else:
+        operand.store(n, buffer, at, operand.step, operand.swapped)
 
 
 cdef inline void *place(const Operand *operand, Py_ssize_t start, bint whole, void *buffer,
@@ -245,6 +228,8 @@ cdef inline const void *take(const Operand *operand, Py_ssize_t start, Py_ssize_
     # A block of an input: where it lies, or in the buffer, with zeros up to `padded`.
     if operand.direct and n == padded:
         return operand.data + start * size
+    if operand.ndim > 1 and operand.period and n == padded:
+        return operand.data + start % operand.period * size
     transfer(operand, start, n, <char *>buffer, size)
     memset(<char *>buffer + n * size, 0, (padded - n) * size)
     return buffer

@@ -8,6 +8,8 @@ import numpy as np
 
 cimport numpy as cnp
 from cpython.buffer cimport PyObject_CheckBuffer
+from cpython.ref cimport Py_INCREF
+from libc.string cimport memcpy
 
 cnp.import_array()
 
@@ -15,8 +17,17 @@ cdef extern from "simd/dispatch.h" nogil:
     const fb_isa *fb_isa_supported(int i)
     int64_t fb_cache_size(int level)
 
+cdef extern from "runs.h" nogil:
+    void copy_runs "fb_copy_runs"(char *array, int64_t stride, int64_t run, int64_t first, int64_t bytes, char *buffer,
+                                  int read)
+
 cdef extern from "simd/labels.h" nogil:
     const fb_load *fb_load_labels
+
+cdef extern from "numpy/arrayobject.h":
+    cnp.ndarray PyArray_NewFromDescr(type subtype, cnp.PyArray_Descr *dtype, int ndim, cnp.npy_intp *lengths,
+                                     cnp.npy_intp *strides, void *data, int flags, void *like)
+    void PyArray_UpdateFlags(cnp.ndarray array, int flags)
 
 cdef extern from *:
     """
@@ -188,13 +199,31 @@ cdef bint has_shape(cnp.ndarray array, tuple shape) except -1:
 
 
 cdef cnp.ndarray broadcast(cnp.ndarray array, str name, tuple shape, str of):
+    """What np.broadcast_to returns, which takes longer than a small call."""
+    cdef int ndim = len(shape), missing = ndim - cnp.PyArray_NDIM(array), d
+    cdef cnp.npy_intp lengths[FB_MAX_DIMS]
+    cdef cnp.npy_intp strides[FB_MAX_DIMS]
+    cdef bint fits = missing >= 0
+    cdef cnp.ndarray view
     if has_shape(array, shape) or (cnp.PyArray_NDIM(array) == 0 and name != "where"):
         return array  # one value is read as often as it is wanted; a mask is counted, too
-    try:
-        return np.broadcast_to(array, shape)
-    except ValueError:
+    for d in range(ndim if fits else 0):
+        lengths[d] = shape[d]
+        strides[d] = 0
+        if d >= missing and cnp.PyArray_DIM(array, d - missing) == lengths[d]:
+            strides[d] = cnp.PyArray_STRIDE(array, d - missing)
+        elif d >= missing and cnp.PyArray_DIM(array, d - missing) != 1:
+            fits = False
+    if not fits:
         raise ValueError(f"{name}: expected a shape that broadcasts to {shape}, that of {of}, "
-                         f"got {(<object>array).shape}") from None
+                         f"got {(<object>array).shape}")
+    descr = array.dtype
+    Py_INCREF(descr)  # which the view takes
+    view = PyArray_NewFromDescr(cnp.ndarray, <cnp.PyArray_Descr *>descr, ndim, lengths, strides,
+                                cnp.PyArray_DATA(array), 0, NULL)
+    cnp.set_array_base(view, array)
+    PyArray_UpdateFlags(view, cnp.NPY_ARRAY_ALIGNED)
+    return view
 
 
 cdef double as_number(object value, str name) except? -1.0:
@@ -366,6 +395,8 @@ cdef void describe(Operand *operand, cnp.ndarray array, int own_code, int last) 
     operand.swapped = cnp.PyArray_ISBYTESWAPPED(array)
     operand.load = NULL
     operand.store = NULL
+    operand.period = 0
+    operand.repeat = NULL
     for i in range(all_axes):
         d = i if i < last or last < 0 else last if i == all_axes - 1 else i + 1
         length = cnp.PyArray_DIM(array, d)
@@ -399,3 +430,90 @@ cdef void describe_labels(Operand *operand, cnp.ndarray array) noexcept:
 cdef void describe_output(Operand *operand, cnp.ndarray array, const fb_kernels *kernels, int last=-1) noexcept:
     describe(operand, array, FB_F32 if kernels == isa.f32 else FB_F64, last)
     operand.store = kernels.store[dtype_code(array)]
+
+
+# ---- more than one run of memory ---------------------------------------------------------------------------------------
+
+cdef enum:
+    MOST_REPEATED = 4096  # elements of a row that all rows share; where it is longer, its runs are long enough
+    LONG_RUN = 1024       # bytes; from here on a copy's call does not show
+
+
+cdef object ease(Operand *operand, const fb_kernels *kernels, Py_ssize_t elements):
+    """Make ready what broadcasts, for blocks: one row for all rows, one element for a row. Returns memory to keep."""
+    cdef cnp.npy_intp length
+    cdef Py_ssize_t period = 1, size = computed_size(kernels), filled
+    cdef cnp.ndarray memory
+    cdef char *data
+    cdef int d
+    if operand.data == NULL or operand.ndim == 1 or elements == 0:
+        return None
+    if operand.strides[0] != 0:
+        if operand.ndim == 2 and operand.strides[1] == 0:
+            operand.repeat = kernels.repeat
+        return None
+    for d in range(1, operand.ndim):
+        period *= operand.shape[d]
+    if period > MOST_REPEATED:
+        return None
+    # Once for all blocks: each lies somewhere in it.
+    filled = period
+    length = period + min(elements, <Py_ssize_t>FB_BLOCK)
+    memory = cnp.PyArray_EMPTY(1, &length, cnp.NPY_FLOAT if kernels == isa.f32 else cnp.NPY_DOUBLE, 0)
+    data = <char *>cnp.PyArray_DATA(memory)
+    transfer(operand, 0, period, data, size)
+    while filled < length:
+        memcpy(data + filled * size, data, min(filled, length - filled) * size)
+        filled *= 2
+    operand.data = data
+    operand.period = period
+    return memory
+
+
+cdef void transfer_runs(const Operand *operand, Py_ssize_t start, Py_ssize_t n, char *buffer,
+                        Py_ssize_t size) noexcept nogil:
+    # As transfer, of more than one axis.
+    cdef Py_ssize_t coordinate[FB_MAX_DIMS]
+    cdef double values[FB_BLOCK]
+    cdef Py_ssize_t index = start, run = n, first
+    cdef int last = operand.ndim - 1, d
+    cdef char *at = operand.data
+    if operand.period:
+        memcpy(buffer, at + start % operand.period * size, n * size)
+        return
+    run = operand.shape[last]
+    first = start % run
+    if operand.own and last == 1 and operand.strides[1] == size and run * size < LONG_RUN:
+        at += start // run * operand.strides[0]
+        copy_runs(at, operand.strides[0], run * size, first * size, n * size, buffer, operand.load != NULL)
+        return
+    if operand.repeat != NULL:
+        at += start // run * operand.strides[0]
+        operand.load((first + n + run - 1) // run, at, operand.strides[0], operand.swapped, values)
+        operand.repeat(n, run - first, run, values, buffer)
+        return
+    for d in range(last, -1, -1):
+        coordinate[d] = index % operand.shape[d]
+        index //= operand.shape[d]
+        at += coordinate[d] * operand.strides[d]
+    while True:
+        run = min(n, operand.shape[last] - coordinate[last])
+        if operand.load != NULL:
+            operand.load(run, at, operand.strides[last], operand.swapped, buffer)
+        else:
+            operand.store(run, buffer, at, operand.strides[last], operand.swapped)
+        n -= run
+        if n == 0:
+            return
+        buffer += run * size
+        at -= coordinate[last] * operand.strides[last]
+        coordinate[last] = 0
+        d = last - 1
+        while True:
+            coordinate[d] += 1
+            at += operand.strides[d]
+            if coordinate[d] < operand.shape[d]:
+                break
+            at -= operand.shape[d] * operand.strides[d]
+            coordinate[d] = 0
+            d -= 1

@@ -5,7 +5,7 @@
 # flags (direct_call); everything else goes through general_call, which names what is wrong. Both fill a Call, and
 # execute walks it: blocks of FB_BLOCK elements, chunks of blocks over threads, partial sums in a fixed order.
 cimport numpy as cnp
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 import math
@@ -32,6 +32,7 @@ from fastbce._arrays cimport (
     describe_output,
     disjoint,
     dtype_code,
+    ease,
     empty_like,
     fb_block,
     fb_buffers,
@@ -123,14 +124,16 @@ cdef const void *weights(const Call *call, Py_ssize_t start, Py_ssize_t n, Py_ss
                          fb_buffers *buffers) noexcept nogil:
     # The weights of a block, 0 where an element is left out.
     cdef const void *weight = buffers.weight
+    cdef const void *counts
     if not is_constant(&call.weight):
         weight = take(&call.weight, start, n, padded, buffers.weight, call.size)
-    if call.where.data != NULL:
-        take(&call.where, start, n, padded, buffers.where, call.size)  # 0 and 1: weights, where there are no others
-        if call.weight.data != NULL:
-            call.kernels.mask(padded, buffers.where, weight, buffers.where)
-        weight = buffers.where
-    return weight
+    if call.where.data == NULL:
+        return weight
+    counts = take(&call.where, start, n, padded, buffers.where, call.size)
+    if call.weight.data == NULL:
+        return counts  # 0 and 1: weights, where there are no others
+    call.kernels.mask(padded, counts, weight, buffers.where)
+    return buffers.where
 
 
 cdef inline void ask_for(fb_block *block, const Operand *operand, Py_ssize_t start) noexcept nogil:
@@ -380,19 +383,47 @@ cdef int check_range(const Call *call, object x, object y) except -1:
     return 0
 
 
-cdef int check_not_negative(cnp.ndarray positive) except -1:
+cdef bint has_sign(cnp.ndarray array, const fb_kernels *kernels) noexcept:
+    # Whether a number has one: it may be -0 or NaN.
+    cdef Operand operand
+    cdef double block[FB_BLOCK]
+    cdef uint64_t seen = 0
+    cdef Py_ssize_t size = computed_size(kernels), start = 0, n, i
+    describe_input(&operand, array, kernels, False)
+    while start < cnp.PyArray_SIZE(array):
+        n = min(<Py_ssize_t>FB_BLOCK, cnp.PyArray_SIZE(array) - start)
+        transfer(&operand, start, n, <char *>block, size)
+        if size == sizeof(double):
+            for i in range(n):
+                seen |= (<uint64_t *>block)[i] >> 63
+        else:
+            for i in range(n):
+                seen |= (<uint32_t *>block)[i] >> 31
+        start += n
+    return seen != 0
+
+
+cdef int check_not_negative(cnp.ndarray positive, const fb_kernels *kernels) except -1:
     # NaN is not negative, and gives NaN.
+    if not has_sign(positive, kernels):
+        return 0
     if cnp.PyArray_NDIM(positive) == 0:
         if float(positive) < 0:
             raise ValueError(f"pos_weight: expected numbers that are not negative, got {positive!s}")
         return 0
     with np.errstate(invalid="ignore"):  # a signalling NaN is no reason for a warning
-        if cnp.PyArray_SIZE(positive) == 0 or not np.fmin.reduce(positive, axis=None) < 0:
+        if not np.fmin.reduce(positive, axis=None) < 0:
             return 0
         index = int(np.argmax(positive < 0))  # 0 if another thread has changed it meanwhile
     where = position(index, (<object>positive).shape)
     raise ValueError(f"pos_weight: expected numbers that are not negative, got {positive[where]!s} "
                      f"at position {where}")
+
+
+cdef Py_ssize_t count(cnp.ndarray mask, Py_ssize_t n) except -1:
+    # How many of n elements a mask that broadcasts against them keeps.
+    cdef Py_ssize_t size = cnp.PyArray_SIZE(mask)
+    return PyArray_CountNonzero(mask) * (n // size) if size > 0 else 0
 
 
 cdef object checked_call(Loss kind, Results results, object x_given, object y_given, object sample_weight,
@@ -410,19 +441,20 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
     cdef double given_denominator = as_normalizer(normalizer, reduction) if normalizer is not None else 0
 
     cdef cnp.ndarray x = as_logits(x_given, x_name)
+    call.kernels = kernels_for(dtype_code(x))
     cdef tuple shape = (<object>x).shape
     cdef cnp.ndarray y = broadcast(as_values(y_given, "targets"), "targets", shape, x_name)
-    cdef cnp.ndarray weight = None, positive = None, mask = None
+    cdef cnp.ndarray weight = None, positive = None, mask = None, given_mask = None
     if sample_weight is not None:
         weight = broadcast(as_values(sample_weight, "sample_weight"), "sample_weight", shape, x_name)
     if pos_weight is not None:
         given = as_values(pos_weight, "pos_weight")
         positive = broadcast(given, "pos_weight", shape, x_name)
-        check_not_negative(given)
+        check_not_negative(given, call.kernels)
     if where is not None:
-        mask = broadcast(as_mask(where), "where", shape, x_name)
+        given_mask = as_mask(where)
+        mask = broadcast(given_mask, "where", shape, x_name)
 
-    call.kernels = kernels_for(dtype_code(x))
     call.size = computed_size(call.kernels)
     call.smoothing = as_fraction(label_smoothing, "label_smoothing")
     call.apart = False
@@ -470,13 +502,15 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
         describe_input(&call.pos_weight, positive, call.kernels, False)
     if mask is not None:
         describe_input(&call.where, mask, call.kernels, False)
+    kept = (ease(&call.y, call.kernels, call.n), ease(&call.weight, call.kernels, call.n),
+            ease(&call.pos_weight, call.kernels, call.n), ease(&call.where, call.kernels, call.n))
 
     # the denominator comes first: the gradient carries it
     if reduction == "mean":
-        denominator = call.n if mask is None else PyArray_CountNonzero(mask)
+        denominator = call.n if mask is None else count(given_mask, call.n)
     elif reduction == "weighted_mean":
         if weight is None:
-            denominator = call.n if mask is None else PyArray_CountNonzero(mask)
+            denominator = call.n if mask is None else count(given_mask, call.n)
         else:
             execute(&call, sum_weights, threads, &total)
             denominator = fb_sum_value(total.sum)

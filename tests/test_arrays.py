@@ -118,6 +118,49 @@ def test_broadcasting_against_the_loss(dtype, name, shape):
     assert_same_bits(call("bce_with_logits", arrays | {name: small}), expected)
 
 
+@pytest.mark.parametrize("reduction", ["mean", "weighted_mean"])
+@pytest.mark.parametrize("function", ["bce", "bce_with_logits"])
+@pytest.mark.parametrize(
+    "shape", [(3700, 3), (91, 100), (9, 4096), (3, 4097), (50, 57, 3), (4, 2100, 2)], ids=str
+)
+def test_broadcasting_over_many_blocks(function, dtype, reduction, shape):
+    """One row for all, one element for a row, one for a plane, and what lies between; more than 8,192 elements."""
+    arrays = full_call(function, shape, dtype, True)
+    ndim = len(shape)
+    for kept in range(1, 2**ndim - 1):
+        cut = tuple(slice(0, None if kept >> axis & 1 else 1) for axis in range(ndim))
+        small = {name: array[cut] for name, array in arrays.items() if name != "first"}
+        large = {name: np.broadcast_to(array, shape).copy() for name, array in small.items()}
+        expected = call(function, arrays | large, reduction=reduction)
+        assert_same_bits(call(function, arrays | small, reduction=reduction), expected)
+        for name in small:
+            if name != "where":  # which counts everywhere
+                mixed = arrays | large | {name: small[name]}
+                assert_same_bits(call(function, mixed, reduction=reduction), expected)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 129, 255, 256, 257])
+def test_short_runs(dtype, columns):
+    """Logits, targets and outputs of rows with a gap, before, between and behind which nothing is written."""
+    shape = (4000 // columns, columns)
+    arrays = full_call("bce_with_logits", shape, dtype, True)
+    expected = call("bce_with_logits", arrays)
+    apart = {name: np.pad(array, ((1, 1), (1, 2)))[1:-1, 1:-2] for name, array in arrays.items()}
+    assert_same_bits(call("bce_with_logits", apart), expected)
+    for name in ("out", "loss_out", "proba_out"):
+        large = np.full((shape[0] + 2, columns + 3), 77, dtype)
+        value_and_grad_of("bce_with_logits")(
+            apart["first"],
+            apart["targets"],
+            **{option: apart[option] for option in ("sample_weight", "pos_weight", "where")},
+            **{name: large[1:-1, 1:-2]},
+        )
+        same = {"out": "grad", "loss_out": "losses", "proba_out": "proba"}[name]
+        assert same_bits(large[1:-1, 1:-2], expected[same])
+        large[1:-1, 1:-2] = 77
+        assert (large == 77).all()
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("shape", [(6, 4), (1, 4), (6, 1), (4,), ()], ids=str)
 @pytest.mark.parametrize("name", ["targets", "sample_weight", "where"])

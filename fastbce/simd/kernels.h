@@ -134,11 +134,15 @@ typedef struct {
 typedef void (*fb_load)(int64_t n, const char *source, int64_t stride, int swapped, void *to);
 /* Convert n elements of the type computed in to another one, stride bytes apart. */
 typedef void (*fb_store)(int64_t n, const void *from, char *to, int64_t stride, int swapped);
+/* Each value so many times, but the first one `first` times: n elements, and in the memory behind them less than FB_LANES more of
+ * any value. */
+typedef void (*fb_repeat)(int64_t n, int64_t first, int64_t times, const void *values, void *to);
 
 /* The kernels for one type computed in. */
 typedef struct {
-    fb_load load[FB_DTYPES];             /* values */
-    fb_load load_targets[FB_DTYPES];     /* the same, but what is out of [0, 1] is 2 */
+    fb_load load[FB_DTYPES];         /* values */
+    fb_load load_targets[FB_DTYPES]; /* the same, but what is out of [0, 1] is 2 */
+    fb_repeat repeat;
     fb_store store[FB_DTYPES];           /* to FB_F32 and FB_F64, float to FB_F16 and FB_BF16; else NULL */
     int (*bce_logits)(const fb_block *); /* nonzero: a target may be outside [0, 1] */
     int (*focal)(const fb_block *);      /* the same */

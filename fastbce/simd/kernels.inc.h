@@ -133,6 +133,7 @@ static const fb_kernels FN(kernels) = {
     .sigmoid = FN(sigmoid),
     .mask = FN(mask),
     .fill = FN(fill),
+    .repeat = FN(repeat),
     .add = FN(add),
     .total = FN(total),
     .sum = FN(sum),
