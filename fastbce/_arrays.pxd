@@ -140,8 +140,8 @@ cdef struct Operand:
     # read where ndim is not 1:
     Py_ssize_t shape[FB_MAX_DIMS]
     Py_ssize_t strides[FB_MAX_DIMS]
-    # What ease has found, if it was asked: data holds so many elements again and again, of the type computed in, enough for a
-    # block from any of them on; or every row is one element, repeated.
+    # What ease has found, if it was asked: data holds so many elements again and again, of the type computed in, enough
+    # for a block from any of them on; or every row is one element, repeated.
     Py_ssize_t period
     fb_repeat repeat
 

@@ -432,7 +432,7 @@ cdef void describe_output(Operand *operand, cnp.ndarray array, const fb_kernels 
     operand.store = kernels.store[dtype_code(array)]
 
 
-# ---- more than one run of memory ---------------------------------------------------------------------------------------
+# ---- more than one run of memory -------------------------------------------------------------------------------------
 
 cdef enum:
     MOST_REPEATED = 4096  # elements of a row that all rows share; where it is longer, its runs are long enough

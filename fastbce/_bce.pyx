@@ -489,8 +489,7 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
     call.kind = kind
     call.n = cnp.PyArray_SIZE(x)
     call.weighted = weight is not None or mask is not None
-    call.balanced = (positive is not None or eps is not None or kind == FOCAL
-                     or (call.weighted and call.smoothing != 0))
+    call.balanced = positive is not None or (call.weighted and call.smoothing != 0)
     call.weighted = call.weighted or call.balanced
     call.weight.data = call.pos_weight.data = call.where.data = NULL
     call.loss.data = call.grad.data = call.hess.data = call.proba.data = NULL
@@ -502,8 +501,8 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
         describe_input(&call.pos_weight, positive, call.kernels, False)
     if mask is not None:
         describe_input(&call.where, mask, call.kernels, False)
-    kept = (ease(&call.y, call.kernels, call.n), ease(&call.weight, call.kernels, call.n),
-            ease(&call.pos_weight, call.kernels, call.n), ease(&call.where, call.kernels, call.n))
+    _kept = (ease(&call.y, call.kernels, call.n), ease(&call.weight, call.kernels, call.n),
+             ease(&call.pos_weight, call.kernels, call.n), ease(&call.where, call.kernels, call.n))
 
     # the denominator comes first: the gradient carries it
     if reduction == "mean":

@@ -297,11 +297,14 @@ static void binary_losses(void)
         run_blocks("bce_logits_of_samples", kernels->bce_logits, 0, 1, wanted[i], 0);
     }
     for (int i = 0; i < 2; i++) {
-        run_blocks("focal", kernels->focal, 0, 2, wanted[i], 0);
+        run_blocks("focal", kernels->focal, 0, 0, wanted[i], 0);
+        run_blocks("focal_of_samples", kernels->focal, 0, 1, wanted[i], 0);
         run_blocks("bce_probs", kernels->bce_probs, 1, 0, wanted[i], 0);
         run_blocks("bce_probs_weighted", kernels->bce_probs, 1, 2, wanted[i], 0);
         run_blocks("bce_probs_of_samples", kernels->bce_probs, 1, 1, wanted[i], 0);
-        run_blocks("bce_probs_clipped", kernels->bce_probs, 1, 2, wanted[i], 1);
+        run_blocks("bce_probs_clipped", kernels->bce_probs, 1, 0, wanted[i], 1);
+        run_blocks("bce_probs_clipped_weighted", kernels->bce_probs, 1, 2, wanted[i], 1);
+        run_blocks("bce_probs_clipped_of_samples", kernels->bce_probs, 1, 1, wanted[i], 1);
     }
 }
 

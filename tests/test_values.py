@@ -153,6 +153,37 @@ def test_clipped_probabilities(dtype, soft, eps):
     check("bce", probs, targets, dtype, eps=eps, reduction="none")
 
 
+@pytest.mark.parametrize(
+    "options", [{}, {"sample_weight": 3.0}, {"pos_weight": 2.0}, {"label_smoothing": 0.1}], ids=str
+)
+@pytest.mark.parametrize("eps", [1e-7, 0.01, 0.25])
+def test_clipping_leaves_other_probabilities_alone(dtype, soft, eps, options):
+    """Between the bounds all bits are as without eps; beyond, those of the bound, and a gradient of 0."""
+    rng = np.random.default_rng(6)
+    low, high = dtype(eps), dtype(1 - eps)
+    probs = np.concatenate([[0, 1, low, high, np.nan], rng.random(1500)]).astype(dtype)
+    rng.shuffle(probs)
+    targets = rng.random(probs.size).astype(dtype) if soft else rng.integers(0, 2, probs.size)
+    options = options | {"reduction": "none"}
+    losses, grad = value_and_grad_of("bce")(probs, targets, eps=eps, **options)
+    expected, expected_grad = value_and_grad_of("bce")(np.clip(probs, low, high), targets, **options)
+    assert same_bits(losses, expected)
+    assert same_bits(grad, np.where((probs < low) | (probs > high), dtype(0), expected_grad))
+    in_place = probs.copy()
+    assert same_bits(value_and_grad_of("bce")(in_place, targets, eps=eps, out=in_place, **options)[1], grad)
+
+
+def test_accuracy_of_clipped_probabilities(dtype):
+    """Also where they are closer to 0 and 1 than torch's limits allow."""
+    rng, eps = np.random.default_rng(7), float(np.finfo(dtype).eps)
+    ends = rng.random(400) * np.exp2(-rng.integers(0, 60, 400).astype(float))
+    probs, targets = np.concatenate([ends, 1 - ends]).astype(dtype), rng.integers(0, 2, 800)
+    results = value_and_grad_of("bce")(probs, targets, eps=eps, reduction="none")
+    exact = reference.bce(probs, targets, reference.EXACT, eps=eps, reduction="none")
+    for name, actual in zip(("loss", "grad"), results, strict=True):
+        assert reference.ulp_error(actual, getattr(exact, name), dtype).max() <= 1, name
+
+
 # --- numbers anyone can check by hand -----------------------------------------------------------------------
 
 

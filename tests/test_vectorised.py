@@ -41,7 +41,9 @@ def counts():
 
 @pytest.mark.parametrize("isa", WIDEST)
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
-@pytest.mark.parametrize("function", ["bce_logits", "bce_probs", "bce_probs_soft", "focal", "sigmoid"])
+@pytest.mark.parametrize(
+    "function", ["bce_logits", "bce_probs_unclipped", "bce_probs_soft", "focal", "sigmoid"]
+)
 def test_block_loops_are_vectors_throughout(counts, function, dtype, isa):
     """But for what is computed once, before the loop."""
     count = counts[f"fb_{function}_{dtype}_{isa}"]

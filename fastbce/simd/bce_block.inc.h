@@ -191,8 +191,8 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weights, int
         REAL slope = FN(bce_logits_grad)(x[i], c, sigmoid.u, a_plus_b, weighted);
         if (focal) {
             const FN(pair) t = {ts->high[i], ts->low[i]};
-            const FN(focal_pair)
-                both = FN(focal_element)(x[i], t, sigmoid.u, twice_log, value, slope, w.a, w.b, gamma);
+            const FN(focal_pair) both = FN(focal_element)(x[i], t, sigmoid, twice_log, value, slope, w.a, w.b,
+                                                          gamma, focal == FB_SQUARE);
             const REAL balance = FMA(positive, w.b, negative * w.a);
             value = FN(times)(balance, both.loss);
             slope = FN(times)(balance, both.grad);
@@ -435,9 +435,9 @@ FB_INLINE int FN(logits_block)(const fb_block *block, int weights)
 {
     FN(pairs) t FB_ALIGNED;
     if (FN(exp_loop)(block, 1, &t))
-        return FN(logits_results)(block, 0, weights, 1, &t);
+        return FN(logits_results)(block, FB_NO_FOCAL, weights, 1, &t);
     FN(exp_loop)(block, 0, &t);
-    return FN(logits_results)(block, 0, weights, 0, &t);
+    return FN(logits_results)(block, FB_NO_FOCAL, weights, 0, &t);
 }
 
 static int FN(bce_logits)(const fb_block *block)
@@ -454,17 +454,25 @@ static int FN(bce_logits)(const fb_block *block)
     }
 }
 
-static int FN(focal)(const fb_block *block)
+FB_INLINE int FN(focal_block)(const fb_block *block, int weights)
 {
     FN(pairs) t FB_ALIGNED;
+    if (block->gamma == 2 && FN(exp_loop)(block, 1, &t))
+        return FN(logits_results)(block, FB_SQUARE, weights, 1, &t);
     FN(exp_loop)(block, 0, &t);
-    return FN(logits_results)(block, 1, FB_OF_TERMS, 0, &t); /* the caller brings weights with it */
+    return block->gamma == 2 ? FN(logits_results)(block, FB_SQUARE, weights, 0, &t)
+                             : FN(logits_results)(block, FB_POWER, weights, 0, &t);
+}
+
+static int FN(focal)(const fb_block *block)
+{
+    return block->weight ? FN(focal_block)(block, FB_OF_SAMPLES) : FN(focal_block)(block, FB_UNWEIGHTED);
 }
 
 FB_INLINE int FN(bce_probs_soft_block)(const fb_block *block, int weights, int want_grad, int limits)
 {
     FN(likelihoods) of_p FB_ALIGNED, of_q FB_ALIGNED;
-    if (limits && FN(soft_likelihoods)(block, weights, 1, 1, &of_p, &of_q))
+    if (limits && (FN(soft_likelihoods)(block, weights, 1, 1, &of_p, &of_q) || block->clip_low >= 0))
         return FN(bce_probs_loop)(block, weights, want_grad, 1, 1, &of_p, &of_q);
     FN(soft_likelihoods)(block, weights, limits, 0, &of_p, &of_q);
     return FN(bce_probs_loop)(block, weights, want_grad, limits, 0, &of_p, &of_q);
@@ -474,7 +482,7 @@ FB_INLINE int FN(bce_probs_soft_block)(const fb_block *block, int weights, int w
  * vectorised. */
 static __attribute__((noinline)) int FN(bce_probs_soft)(const fb_block *block, int limits)
 {
-    if (!limits) /* the caller brings weights with it */
+    if (!limits) /* bce_probs_clipped brings weights with it */
         return block->grad ? FN(bce_probs_soft_block)(block, FB_OF_TERMS, 1, 0)
                            : FN(bce_probs_soft_block)(block, FB_OF_TERMS, 0, 0);
     switch (FN(weights_of)(block)) {
@@ -501,7 +509,7 @@ FB_INLINE int FN(bce_probs_hard_block)(const fb_block *block, int weights, int w
     const FN(known) known = FN(hard_likelihoods)(block, 1, &likelihoods);
     if (!known.hard)
         return FN(bce_probs_soft)(block, 1);
-    if (known.probs == FB_BELOW_1)
+    if (known.probs == FB_BELOW_1 || block->clip_low >= 0)
         return FN(bce_probs_hard_loop)(block, weights, want_grad, FB_BELOW_1, &likelihoods);
     if (sizeof(REAL) == sizeof(float) && known.probs == FB_UP_TO_1)
         return FN(bce_probs_hard_loop)(block, weights, want_grad, FB_UP_TO_1, &likelihoods);
@@ -509,11 +517,10 @@ FB_INLINE int FN(bce_probs_hard_block)(const fb_block *block, int weights, int w
     return FN(bce_probs_hard_loop)(block, weights, want_grad, FB_ANY_P, &likelihoods);
 }
 
-static int FN(bce_probs)(const fb_block *block)
+/* Of probabilities that are ordinary, or have been clipped to what is. */
+static int FN(bce_probs_unclipped)(const fb_block *block)
 {
     const int weights = FN(weights_of)(block);
-    if (block->clip_low >= 0)
-        return FN(bce_probs_soft)(block, 0);
     if (weights >= FB_SMOOTHED && block->smoothing > 0)
         return FN(bce_probs_soft)(block, 1);
     switch (weights) {
@@ -527,6 +534,59 @@ static int FN(bce_probs)(const fb_block *block)
         return block->grad ? FN(bce_probs_hard_block)(block, FB_OF_TERMS, 1)
                            : FN(bce_probs_hard_block)(block, FB_OF_TERMS, 0);
     }
+}
+
+/* To bounds between which nothing is subnormal or 0, and no limit holds: then all are ordinary, and are computed as such. Where
+ * clipping moved one, the gradient is 0; NaN stays. */
+static __attribute__((noinline)) int FN(bce_probs_clipped)(const fb_block *block)
+{
+    const int64_t n = block->n & -FB_LANES;
+    const REAL *x = block->x, *weight = block->weight;
+    const REAL low = (REAL)block->clip_low, high = (REAL)block->clip_high;
+    REAL *loss = block->loss, *grad = block->grad;
+    REAL clipped[FB_BLOCK] FB_ALIGNED, slope[FB_BLOCK] FB_ALIGNED;
+    const BITS one = FN(to_bits)(1);
+    BITS seen = 0;
+
+    for (int64_t at = 0; block->ahead && at < n; at += FB_LANES) {
+        FN(fetch_vector)(x + block->ahead + at);
+        if (grad)
+            FN(fetch_vector)(grad + block->ahead + at);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        seen = FN(see)(seen, FN(unit_bits)(x[i], weight ? weight[i] : 1), one, 1);
+        clipped[i] = x[i] > low ? x[i] < high ? x[i] : high : low; /* also what is NaN */
+    }
+    fb_block inner = *block;
+    inner.x = clipped;
+    inner.grad = grad ? slope : NULL;
+    const int outside = FN(saw_above)(one, seen), targets_outside = FN(bce_probs_unclipped)(&inner);
+
+    for (int64_t i = 0; outside && i < n; i++) {
+        const int stays = x[i] != x[i] && !(weight && weight[i] == 0);
+        loss[i] = stays ? x[i] : loss[i];
+        slope[i] = stays ? x[i] : slope[i];
+    }
+    if (grad) {
+        FB_INDEPENDENT
+        for (int64_t i = 0; i < n; i++)
+            grad[i] = clipped[i] == x[i] || x[i] != x[i] ? slope[i] : 0;
+    }
+    return outside || targets_outside;
+}
+
+static int FN(bce_probs)(const fb_block *block)
+{
+    if (block->clip_low < 0)
+        return FN(bce_probs_unclipped)(block);
+    if (block->clip_low >= 0x1p-60 && (REAL)block->clip_high < 1)
+        return FN(bce_probs_clipped)(block);
+    REAL ones[FB_BLOCK] FB_ALIGNED;
+    fb_block inner = *block;
+    FN(fill)(block->n, 1, ones);
+    inner.weight = block->weight ? block->weight : ones;
+    inner.pos_weight = block->pos_weight ? block->pos_weight : ones;
+    return FN(bce_probs_soft)(&inner, 0);
 }
 
 static void FN(sigmoid)(int64_t count, const void *x_, void *proba_)

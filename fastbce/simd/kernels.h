@@ -70,7 +70,7 @@ typedef struct {
     const void *y; /* targets */
     /* 0 where an element is left out. NULL: all weights are 1, and pos_weight is not read. */
     const void *weight;
-    /* NULL: all are 1, and smoothing is not read where there are weights. Focal loss and clipping want both. */
+    /* NULL: all are 1, and smoothing is not read where there are weights. */
     const void *pos_weight;
     void *loss;   /* not written where hess is wanted */
     void *grad;   /* NULL: not wanted; may be x */

@@ -5,8 +5,8 @@
 
 #include "bce.inc.h"
 #include "focal.inc.h"
-#include "bce_block.inc.h"
 #include "check.inc.h"
+#include "bce_block.inc.h"
 #include "sum.inc.h"
 
 #include "turn.inc.h"
