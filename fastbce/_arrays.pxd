@@ -128,6 +128,10 @@ cdef extern from *:
     enum: FB_MAX_DIMS
 
 
+cdef enum:
+    CACHE_LINE = 64  # bytes
+
+
 cdef struct Operand:
     char *data             # NULL: absent
     Py_ssize_t step        # bytes between neighbours in C order, where ndim is 1
@@ -135,6 +139,7 @@ cdef struct Operand:
     int swapped            # the other byte order
     bint own               # aligned, of the type computed in
     bint direct            # and contiguous: a kernel may use it where it lies
+    bint fortran           # of two axes the first is contiguous; of outputs only those that are their own
     fb_load load           # of an input
     fb_store store         # of an output
     # read where ndim is not 1:

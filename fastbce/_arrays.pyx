@@ -414,6 +414,8 @@ cdef void describe(Operand *operand, cnp.ndarray array, int own_code, int last) 
     operand.step = operand.strides[0] if ndim > 0 else 0  # one value, for every element
     operand.own = dtype_code(array) == own_code and not operand.swapped and cnp.PyArray_ISALIGNED(array)
     operand.direct = operand.own and operand.ndim == 1 and operand.step == cnp.PyArray_ITEMSIZE(array)
+    operand.fortran = (ndim == 2 and operand.step == cnp.PyArray_ITEMSIZE(array)
+                       and abs(operand.strides[1]) >= CACHE_LINE)
 
 
 cdef void describe_input(Operand *operand, cnp.ndarray array, const fb_kernels *kernels, bint targets,
@@ -430,6 +432,7 @@ cdef void describe_labels(Operand *operand, cnp.ndarray array) noexcept:
 cdef void describe_output(Operand *operand, cnp.ndarray array, const fb_kernels *kernels, int last=-1) noexcept:
     describe(operand, array, FB_F32 if kernels == isa.f32 else FB_F64, last)
     operand.store = kernels.store[dtype_code(array)]
+    operand.fortran = operand.fortran and operand.own
 
 
 # ---- more than one run of memory -------------------------------------------------------------------------------------

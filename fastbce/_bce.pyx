@@ -13,6 +13,7 @@ import math
 import numpy as np
 
 from fastbce._arrays cimport (
+    CACHE_LINE,
     FB_BLOCK,
     FB_F32,
     FB_F64,
@@ -76,7 +77,10 @@ cdef enum:
     # See block_length.
     LARGE_BYTES = 1 << 21
     SHORT_BYTES = 1024
-    CACHE_LINE = 64
+    # Of arrays in Fortran order so many rows, if they are not too long, are transposed at once; see run_panel.
+    PANEL_ROWS = 64
+    PANEL_ELEMENTS = 64 * CHUNK
+    PANEL_GAP = 5 * CACHE_LINE
     # Below this many elements the GIL is kept: to let go of it and take it back would show in the time of a call.
     RELEASE_FROM = 4096
 
@@ -93,6 +97,8 @@ cdef struct Call:
     Loss kind
     bint weighted, balanced   # whether weight is read; and pos_weight, too
     bint apart                # nothing that is read is written, and no losses are: an element may be computed twice
+    Run run                   # what is done with a chunk
+    Py_ssize_t together       # how many chunks a panel has; 1: there are none
     double scale, smoothing, clip_low, clip_high, alpha, gamma
     Operand x, y, weight, pos_weight, where, loss, grad, hess, proba
 
@@ -285,22 +291,129 @@ cdef void sum_weights(const void *call_, Py_ssize_t chunk, char *memory, Partial
     partial.count = 0
 
 
-cdef Py_ssize_t first_outside(const Call *call, const Operand *operand) noexcept nogil:
-    # The first element of x or y that counts and is outside [0, 1], or -1.
-    cdef fb_buffers buffers
-    cdef Py_ssize_t start = 0, n, padded
+# ---- panels ----------------------------------------------------------------------------------------------------------
+#
+# Where the first of two axes is the one along memory (Fortran order, as of many pandas frames), neighbours in C order
+# lie in cache lines, or pages, of their own, and a block takes up to 30 times as long. So panels of several rows are
+# transposed to memory that the second-level cache holds, where their chunks find them as if they were plain.
+
+cdef enum:
+    OPERANDS = 9
+    INPUTS = 5
+
+
+cdef void list_operands(const Call *call, const Operand **operands) noexcept nogil:
+    operands[:INPUTS] = [&call.x, &call.y, &call.weight, &call.pos_weight, &call.where]
+    operands[INPUTS:OPERANDS] = [&call.loss, &call.grad, &call.hess, &call.proba]
+
+
+cdef inline bint is_across(const Operand *operand) noexcept nogil:
+    return operand.data != NULL and operand.ndim == 2 and operand.fortran
+
+
+cdef Py_ssize_t plan_panels(Call *call, int threads) noexcept nogil:
+    # Set how many chunks a panel has. Returns the memory that it takes, 0 if there are none.
+    cdef const Operand *operands[OPERANDS]
+    cdef const Operand *across = NULL
+    cdef Py_ssize_t chunks = (call.n + CHUNK - 1) // CHUNK, count = 0, i
+    list_operands(call, operands)
+    for i in range(OPERANDS):
+        if is_across(operands[i]):
+            across = operands[i]
+            count += 1
+    call.together = 1
+    if count == 0 or across.shape[1] * (CACHE_LINE // call.size) > PANEL_ELEMENTS:
+        return 0
+    call.together = (PANEL_ROWS * across.shape[1] + CHUNK - 1) // CHUNK
+    call.together = max(1, min(call.together, PANEL_ELEMENTS // CHUNK, chunks // (2 * threads)))
+    return (1 + count) * panel_bytes(call)  # one more to convert what is of another dtype
+
+
+cdef inline Py_ssize_t panel_bytes(const Call *call) noexcept nogil:
+    return min(call.n, call.together * CHUNK) * call.size + PANEL_GAP
+
+
+cdef void turn(const Call *call, const Operand *operand, Py_ssize_t start, Py_ssize_t stop, char *panel,
+               char *room) noexcept nogil:
+    # Elements start .. stop between an operand and the panel. What two panels have of a row goes one by one.
+    cdef Py_ssize_t size = call.size, columns = operand.shape[1], stride = operand.strides[1], i
+    cdef Py_ssize_t first = (start + columns - 1) // columns, last = stop // columns, rows = last - first
+    cdef char *at = operand.data + first * operand.strides[0]
+    cdef char *whole = panel + (first * columns - start) * size
+    if rows <= 0:
+        transfer(operand, start, stop - start, panel, size)
+        return
+    if operand.store != NULL:
+        call.kernels.turn_rows_out(rows, columns, whole, stride // size, at)
+    elif operand.own:
+        call.kernels.turn_rows_in(rows, columns, at, stride // size, whole)
+    else:
+        for i in range(columns):
+            operand.load(rows, at + i * stride, operand.strides[0], operand.swapped, room + i * rows * size)
+        call.kernels.turn_rows_in(rows, columns, room, rows, whole)
+    # the ends last: their cache lines are those of the rows beside them
+    transfer(operand, start, first * columns - start, panel, size)
+    transfer(operand, last * columns, stop - last * columns, whole + rows * columns * size, size)
+
+
+cdef void run_panel(const void *call_, Py_ssize_t chunk, char *memory, Partial *partials) noexcept nogil:
+    # The chunks of a panel, of which this is the first.
+    cdef Call call = (<const Call *>call_)[0]
+    cdef const Operand *given[OPERANDS]
+    cdef const Operand *plain[OPERANDS]
+    cdef Py_ssize_t start = chunk * CHUNK, stop = min(call.n, start + call.together * CHUNK), i
+    cdef int own = FB_F32 if call.size == sizeof(float) else FB_F64
+    cdef char *panel = memory
+    cdef Operand *operand
+    list_operands(<const Call *>call_, given)
+    list_operands(&call, plain)
+    for i in range(OPERANDS):
+        if is_across(given[i]):
+            panel += panel_bytes(&call)
+            if i < INPUTS:
+                turn(&call, given[i], start, stop, panel, memory)
+            operand = <Operand *>plain[i]
+            operand.data = panel - start * call.size  # which is where element 0 would be
+            operand.step = call.size
+            operand.ndim = 1
+            operand.direct = True
+            operand.swapped = False
+            if i < INPUTS:
+                operand.load = call.kernels.load[own]
+    for i in range((stop - start + CHUNK - 1) // CHUNK):
+        call.run(&call, chunk + i, NULL, &partials[i])
+    for i in range(INPUTS, OPERANDS):
+        if is_across(given[i]):
+            turn(&call, given[i], start, stop, plain[i].data + start * call.size, NULL)
+
+
+cdef Py_ssize_t first_outside(const Call *call, const Operand *operand, Py_ssize_t start, Py_ssize_t stop,
+                              fb_buffers *buffers) noexcept nogil:
+    # The first of these elements of x or y that counts and is outside [0, 1], or -1.
+    cdef Py_ssize_t n, padded
     cdef int64_t found
     cdef const void *weight
-    fill_constants(call, call.n, &buffers)
-    while start < call.n:
-        n = min(<Py_ssize_t>FB_BLOCK, call.n - start)
+    fill_constants(call, stop - start, buffers)
+    while start < stop:
+        n = min(<Py_ssize_t>FB_BLOCK, stop - start)
         padded = (n + FB_LANES - 1) & -FB_LANES
-        weight = weights(call, start, n, padded, &buffers) if call.weighted else NULL
+        weight = weights(call, start, n, padded, buffers) if call.weighted else NULL
         found = call.kernels.outside(n, take(operand, start, n, padded, buffers.x, call.size), weight)
         if found >= 0:
             return start + found
         start += n
     return -1
+
+
+cdef void look_outside(const void *call_, Py_ssize_t chunk, char *memory, Partial *partial) noexcept nogil:
+    cdef const Call *call = <const Call *>call_
+    cdef fb_buffers buffers
+    cdef Py_ssize_t start = chunk * CHUNK, stop = min(call.n, start + CHUNK)
+    partial.sum.sum = partial.sum.lost = 0
+    partial.count = 0
+    partial.wrong = first_outside(call, &call.x, start, stop, &buffers) if call.kind == PROBS else -1
+    if partial.wrong < 0:
+        partial.wrong = first_outside(call, &call.y, start, stop, &buffers)
 
 
 cdef inline bint is_large(const Call *call) noexcept nogil:
@@ -312,6 +425,16 @@ cdef int execute(const Call *call, Run run, int threads, Partial *total) except 
         run(call, 0, NULL, total)
         return 0
     return run_chunks(run, call, (call.n + CHUNK - 1) // CHUNK, threads if is_large(call) else 1, total)
+
+
+cdef int execute_panels(Call *call, Run run, int threads, Partial *total) except -1:
+    # The same, where operands may lie across.
+    cdef Py_ssize_t memory = plan_panels(call, threads)
+    if memory == 0:
+        return execute(call, run, threads, total)
+    call.run = run
+    return run_chunks(run_panel, call, (call.n + CHUNK - 1) // CHUNK, threads if is_large(call) else 1, total,
+                      memory, False, call.together)
 
 
 # ---- the short way in ------------------------------------------------------------------------------------------------
@@ -372,14 +495,27 @@ def _outside(str name, object array, Py_ssize_t index):
 
 cdef int check_range(const Call *call, object x, object y) except -1:
     # Raise if a probability or a target that counts is outside [0, 1].
+    cdef fb_buffers buffers
     cdef Py_ssize_t index
     if call.kind == PROBS:
-        index = first_outside(call, &call.x)
+        index = first_outside(call, &call.x, 0, call.n, &buffers)
         if index >= 0:
             raise _outside("probs", x, index)
-    index = first_outside(call, &call.y)
+    index = first_outside(call, &call.y, 0, call.n, &buffers)
     if index >= 0:
         raise _outside("targets", y, index)
+    return 0
+
+
+cdef int check_range_first(const Call *call, int threads, object x, object y) except -1:
+    # The same, by all threads: before what is read is overwritten.
+    cdef Call looked_at = call[0]
+    cdef Partial total
+    if call.kind != PROBS:
+        looked_at.x.data = NULL
+    execute_panels(&looked_at, look_outside, threads, &total)
+    if total.wrong >= 0:
+        check_range(call, x, y)
     return 0
 
 
@@ -511,14 +647,14 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
         if weight is None:
             denominator = call.n if mask is None else count(given_mask, call.n)
         else:
-            execute(&call, sum_weights, threads, &total)
+            execute_panels(&call, sum_weights, threads, &total)
             denominator = fb_sum_value(total.sum)
     if normalizer is not None:
         denominator = given_denominator
     call.scale = 1 / denominator if denominator != 0 else 0
 
     if overwrites:
-        check_range(&call, x, y)
+        check_range_first(&call, threads, x, y)
     if results != VALUE:
         if grad is None:
             grad = empty_like(x, own)
@@ -536,7 +672,7 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
         describe_output(&call.proba, proba, call.kernels)
         call.proba.direct = call.proba.direct and not overwrites
 
-    execute(&call, run_chunk, threads, &total)
+    execute_panels(&call, run_chunk, threads, &total)
     if total.wrong >= 0 and not overwrites:  # what is overwritten was looked at before
         check_range(&call, x, y)
     if results == GRAD_AND_HESS:

@@ -13,9 +13,10 @@ cdef struct Partial:
     Py_ssize_t count
     Py_ssize_t wrong        # the first element or row that is wrong, or -1
 
-# memory: as much as run_chunks was told, for this chunk; one thread has the same for all its chunks.
+# partial: what the chunk comes to, with `together` followed by those of the others. memory: as much as run_chunks was
+# told, for this chunk; one thread has the same for all its chunks.
 ctypedef void (*Run)(const void *call, Py_ssize_t chunk, char *memory, Partial *partial) noexcept nogil
 
 cdef int threads_for_call(object num_threads) except -1
 cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, Partial *total,
-                    size_t memory=?, bint backwards=?) except -1
+                    size_t memory=?, bint backwards=?, Py_ssize_t together=?) except -1

@@ -230,31 +230,33 @@ cdef struct Part:
 cdef double DEAF = 0.2
 
 
-cdef void run_part(Run run, const void *call, Partial *partials, Part *part, double until) noexcept nogil:
+cdef void run_part(Run run, const void *call, Partial *partials, Part *part, Py_ssize_t together,
+                   double until) noexcept nogil:
     cdef fb_float_state host = fb_float_default()  # each thread has its own
     cdef Py_ssize_t chunk
     while part.next < part.stop:
         chunk = part.next if part.turned < 0 else part.turned - part.next
         run(call, chunk, part.memory, &partials[chunk])
-        part.next += 1
+        part.next += together
         if part.next < part.stop and fb_about_now() > until:
             break
     fb_float_restore(host)
 
 
-cdef bint run_parts(Run run, const void *call, Partial *partials, Part *parts, int count, bint team) noexcept nogil:
+cdef bint run_parts(Run run, const void *call, Partial *partials, Part *parts, int count, Py_ssize_t together,
+                    bint team) noexcept nogil:
     # Returns whether all is done; else it is time to look for signals.
     cdef double until = fb_about_now() + DEAF, started
     cdef int i
     if team:
         started = fb_now()
         for i in prange(count, num_threads=count, schedule="static"):
-            run_part(run, call, partials, &parts[i], until)
+            run_part(run, call, partials, &parts[i], together, until)
             parts[i].finished = fb_now()
         judge_team(started, parts[0].finished, fb_now())  # the calling thread's part is the first
     else:
         for i in range(count):
-            run_part(run, call, partials, &parts[i], until)
+            run_part(run, call, partials, &parts[i], together, until)
     for i in range(count):
         if parts[i].next < parts[i].stop:
             return False
@@ -280,12 +282,15 @@ cdef enum:
 
 
 cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, Partial *total,
-                    size_t memory=0, bint backwards=False) except -1:
+                    size_t memory=0, bint backwards=False, Py_ssize_t together=1) except -1:
     """Run every chunk without the GIL, and add what they come to in their order, whichever thread ran them.
+
+    together: so many chunks, fewer at the end, are one run, which is told the first of them. Not with backwards.
 
     backwards: each thread begins with the last of its chunks: it, or at the end the first, may still be in its caches.
     """
-    cdef int count = take_team(<int>min(<Py_ssize_t>threads, chunks)), i
+    cdef Py_ssize_t runs = (chunks + together - 1) // together
+    cdef int count = take_team(<int>min(<Py_ssize_t>threads, runs)), i
     cdef bint has_team = count > 1, team = has_team, done
     cdef Partial *partials = <Partial *>malloc(max(chunks, 1) * sizeof(Partial))
     cdef Part *parts = <Part *>malloc(count * sizeof(Part))
@@ -296,15 +301,15 @@ cdef int run_chunks(Run run, const void *call, Py_ssize_t chunks, int threads, P
         if partials == NULL or parts == NULL or (memory > 0 and all_memory == NULL):
             raise MemoryError
         for i in range(count):
-            parts[i].next = chunks * i // count
-            parts[i].stop = chunks * (i + 1) // count
+            parts[i].next = runs * i // count * together
+            parts[i].stop = min(runs * (i + 1) // count * together, chunks)
             parts[i].turned = parts[i].next + parts[i].stop - 1 if backwards else -1
             parts[i].memory = NULL
             if memory > 0:
                 parts[i].memory = all_memory + (-<size_t>all_memory) % LINE + i * apart
         while True:
             with nogil:
-                done = run_parts(run, call, partials, parts, count, team)
+                done = run_parts(run, call, partials, parts, count, together, team)
                 if done:
                     add_up(partials, chunks, total)
             if done:

@@ -161,6 +161,50 @@ def test_short_runs(dtype, columns):
         assert (large == 77).all()
 
 
+def frame_like(array):
+    """Fortran order, in memory that has more columns before and behind, and more rows."""
+    large = np.full((array.shape[1] + 2, array.shape[0] + 3), 1, array.dtype)
+    large[1:-1, 2:-1] = array.T
+    return large[1:-1, 2:-1].T
+
+
+@pytest.mark.parametrize("shape", [(5000, 7), (300, 100), (70, 1500), (17, 5003), (3, 9001)], ids=str)
+@pytest.mark.parametrize("function", ["bce", "bce_with_logits"])
+@pytest.mark.parametrize("lay", [np.asfortranarray, frame_like], ids=lambda one: one.__name__)
+def test_fortran_order_over_many_chunks(function, dtype, soft, lay, shape):
+    """Panels of rows, that begin and end within rows: inputs one by one and all, outputs, in place."""
+    arrays = full_call(function, shape, dtype, soft)
+    expected = call(function, arrays)
+    for name in arrays:
+        assert_same_bits(call(function, arrays | {name: lay(arrays[name])}), expected)
+    laid = {name: lay(array) for name, array in arrays.items()}
+    first, targets = laid.pop("first"), laid.pop("targets")
+    for threads in (1, 2, 3):
+        out, losses = lay(np.full(shape, 77, dtype)), lay(np.full(shape, 77, dtype))
+        value_and_grad_of(function)(first, targets, out=out, loss_out=losses, num_threads=threads, **laid)
+        assert same_bits(out, expected["grad"])
+        assert same_bits(losses, expected["losses"])
+        in_place = lay(arrays["first"])
+        value_and_grad_of(function)(in_place, targets, out=in_place, num_threads=threads, **laid)
+        assert same_bits(in_place, expected["grad"])
+        if lay is frame_like:  # nothing is written around it
+            for array in (out, losses, in_place):
+                array[...] = 1
+                assert (array.base == 1).all()
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_position_in_fortran_order(dtype, in_place):
+    """The first one in C order is named, whichever panel it lies in."""
+    logits, targets = (np.asfortranarray(array) for array in inputs("bce_with_logits", (300, 100), dtype))
+    targets[250, 3] = targets[251, 2] = 2
+    before = logits.copy()
+    out = logits if in_place else np.empty_like(logits)
+    with pytest.raises(ValueError, match=r"targets: expected values in .*, got 2 at position \(250, 3\)"):
+        value_and_grad_of("bce_with_logits")(logits, targets, out=out)
+    assert same_bits(logits, before)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("shape", [(6, 4), (1, 4), (6, 1), (4,), ()], ids=str)
 @pytest.mark.parametrize("name", ["targets", "sample_weight", "where"])

@@ -6,6 +6,7 @@ machine that does nothing else.
 """
 
 import argparse
+import functools
 import time
 
 import ml_dtypes
@@ -33,6 +34,14 @@ def binary(function, dtype, rng):
         return lambda: function(x, targets, out=out, **options)
 
     yield "plain", call()
+    in_place = x.copy()  # from the second call on these are no logits, but numbers as good
+    if not probabilities:
+        yield "in place", call(x=in_place, out=in_place)
+        for gamma in 2.0, 1.5:
+            focal = functools.partial(fb.sigmoid_focal_loss_value_and_grad, gamma=gamma, out=out)
+            yield f"focal loss, gamma {gamma}", functools.partial(focal, x, targets)
+    else:
+        yield "eps", call(eps=1e-7)
     yield "sample_weight", call(sample_weight=weights)
     yield "pos_weight", call(pos_weight=3.0)
     yield "where", call(where=weights < 0.9)
@@ -49,6 +58,28 @@ def binary(function, dtype, rng):
                 np.dtype(half).name,
                 call(x=inputs(SIZE, half), targets=targets > 0, out=np.empty(SIZE, half)),
             )
+
+
+def labels(shape, dtype, rng):
+    """Yield (name, call) for a binary loss of rows of labels, the plain one first."""
+    rows, columns = shape
+    x, out = rng.normal(scale=3, size=shape).astype(dtype), np.empty(shape, dtype)
+    targets = (rng.random(shape) < 0.3).astype(dtype)
+    of_rows, of_columns = rng.random((rows, 1)).astype(dtype), rng.random(columns).astype(dtype)
+
+    def call(x=x, targets=targets, out=out, **options):
+        return lambda: fb.bce_with_logits_value_and_grad(x, targets, out=out, **options)
+
+    yield "plain", call()
+    yield "pos_weight of labels", call(pos_weight=of_columns)
+    yield "sample_weight of labels", call(sample_weight=of_columns)
+    yield "sample_weight of rows", call(sample_weight=of_rows)
+    yield "where, of rows", call(where=of_rows < 0.9)
+    yield "logits[:, :-1]", call(x=np.pad(x, ((0, 0), (0, 1)))[:, :-1])
+    turned, turned_targets = np.asfortranarray(x), np.asfortranarray(targets)
+    yield "targets in Fortran order", call(targets=turned_targets)
+    yield "inputs in Fortran order", call(x=turned, targets=turned_targets)
+    yield "all in Fortran order", call(x=turned, targets=turned_targets, out=np.empty_like(turned))
 
 
 def softmax(shape, dtype, rng):
@@ -120,6 +151,9 @@ def main():
         for function in fb.bce_with_logits_value_and_grad, fb.bce_value_and_grad:
             calls = dict(binary(function, dtype, np.random.default_rng(0)))
             show(f"{function.__name__} {dtype}", calls, arguments.seconds)
+        for shape in SHAPES[:3]:
+            calls = dict(labels(shape, dtype, np.random.default_rng(0)))
+            show(f"bce_with_logits_value_and_grad {dtype} {shape}", calls, arguments.seconds)
         for shape in SHAPES:
             calls = dict(softmax(shape, dtype, np.random.default_rng(0)))
             show(f"cross_entropy_value_and_grad {dtype} {shape}", calls, arguments.seconds)

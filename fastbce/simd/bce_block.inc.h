@@ -37,32 +37,6 @@ FB_INLINE REAL FN(weigh)(REAL weight, REAL value, int weights)
     return !weights ? value : weight == 0 ? 0 : weight * value + 0; /* + 0: no negative zero */
 }
 
-/* Whether any of many numbers is above a limit: their maximum tells; but of 64 bits, of which AVX-512 alone has maxima, signs do,
- * in half the operations. So it vectorises, where comparisons would not. any: numbers may be 2^63 and more, and the limit is
- * less; else they differ from it by less. */
-#ifndef FB_MAXIMA_OF_64
-#define FB_MAXIMA_OF_64 0
-#endif
-enum { FN(BY_SIGN) = sizeof(BITS) == 8 && !FB_MAXIMA_OF_64 };
-
-FB_INLINE BITS FN(see)(BITS seen, BITS number, BITS limit, int any)
-{
-    if (FN(BY_SIGN))
-        return seen | (limit - number) | (any ? number : 0);
-    return number > seen ? number : seen;
-}
-
-FB_INLINE int FN(saw_above)(BITS limit, BITS seen)
-{
-    return FN(BY_SIGN) ? (SIGNED_BITS)seen < 0 : seen > limit;
-}
-
-/* The bits of a value that counts: above those of 1 if it is outside [0, 1]; also for -0 and NaN: the caller looks closer. */
-FB_INLINE BITS FN(unit_bits)(REAL value, REAL weight)
-{
-    return FN(to_bits)(weight == 0 ? 1 : value); /* not 0: GCC would see that 0 is no maximum, and branch */
-}
-
 FB_INLINE REAL FN(clip)(REAL x, REAL low, REAL high)
 {
     return x < low ? low : x > high ? high : x;
