@@ -112,10 +112,12 @@ cdef inline bint is_constant(const Operand *weight) noexcept nogil:
 
 cdef void fill_constant(const Call *call, const Operand *weight, Py_ssize_t n, void *buffer) noexcept nogil:
     # Once for all blocks.
+    cdef double value
     if weight.data == NULL:
         call.kernels.fill(n, 1, buffer)
     elif is_constant(weight):
-        transfer(weight, 0, n, <char *>buffer, call.size)
+        transfer(weight, 0, 1, <char *>&value, call.size)
+        call.kernels.repeat(n, n, n, &value, buffer)
 
 
 cdef void fill_constants(const Call *call, Py_ssize_t n, fb_buffers *buffers) noexcept nogil:
