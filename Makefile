@@ -13,10 +13,10 @@ PAGE_LIBRARIES := jquery@3.3.1 flot@0.8.3 flot-orderbars@1.0.0 stupid-table-plug
                   bootstrap@3.1.1
 N ?= 3
 
-# Both commits are measured, each beside NumPy, or the class axis first beside last, or strided logits beside contiguous
-# ones, on one thread. Left out are arrays larger than the caches: the memory is shared with whatever else runs, and
-# ratios there move by more than 15 %.
-RATIOS  := track_time_vs_(numpy|class_axis_last|contiguous)\((?!.*(4000000|4096x1000))
+# Both commits are measured, each beside NumPy, or the class axis first beside last, strided logits beside contiguous
+# ones, rows of labels beside plain ones, on one thread. Left out are arrays larger than the caches: the memory is shared
+# with whatever else runs, and ratios there move by more than 15 %.
+RATIOS  := track_time_vs_(numpy|class_axis_last|contiguous|plain)\((?!.*(4000000|4096x1000))
 
 CYTHON_FILES := $(wildcard fastbce/*.pyx fastbce/*.pxd)
 C_FILES      := $(wildcard fastbce/*.h fastbce/simd/*.c fastbce/simd/*.h)

@@ -138,6 +138,33 @@ def test_strided_logits_are_over_contiguous_ones(suite, monkeypatch, layout, str
     assert given[0][1] == given[1][1]
 
 
+@pytest.mark.parametrize(
+    ("variant", "option"),
+    [
+        ("pos_weight of labels", {"pos_weight": (3,)}),
+        ("sample_weight of rows", {"sample_weight": (6, 1)}),
+        ("targets in Fortran order", {}),
+        ("in place", {}),
+    ],
+    ids=str,
+)
+def test_rows_of_labels_are_over_plain_ones(suite, monkeypatch, variant, option):
+    package, found = suite
+    given = []
+    recorder = Recorder()
+    recorder.bce_with_logits_value_and_grad = lambda x, y, out, **options: given.append(
+        (x is out, y.strides, {name: value.shape for name, value in options.items()})
+    )
+    monkeypatch.setattr(package.common, "LIBRARIES", {"fastbce": recorder})
+    monkeypatch.setattr(
+        package.common, "best_times", lambda calls: [call() or 2.0 + len(given) for call in calls]
+    )
+    name = "bce_with_logits.Labels.track_time_vs_plain"
+    assert run(found[name], ("fastbce", "value_and_grad", "float32", "6x3", variant)) == 0.75
+    strides = (4, 24) if "Fortran" in variant else (12, 4)
+    assert given == [(variant == "in place", strides, option), (False, (12, 4), {})]
+
+
 def test_best_times_are_of_one_call(suite, monkeypatch):
     """With a clock that only the functions move: 3 and 5 ms a call, and the first calls slower."""
     package, _ = suite

@@ -173,3 +173,10 @@ def best_times(functions, seconds=0.002, patience=30, limit=20.0):
                 waited = 0
             best[i] = min(best[i], time_of_one)
     return best
+
+
+def ratio_of_times(calls):
+    """The time of the first call over that of the second, on one thread."""
+    with fastbce.threads(1):
+        first, second = best_times(calls)
+    return round(first / second, 3)

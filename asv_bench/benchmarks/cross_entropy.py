@@ -4,8 +4,6 @@ import functools
 
 import numpy as np
 
-import fastbce
-
 from . import common
 
 
@@ -24,13 +22,6 @@ class CrossEntropyVsNumPy(Case, common.Ratios):
     param_names = ("result", "dtype", "shape")
 
 
-def ratio_of_times(calls):
-    """The time of the first call over that of the second, on one thread."""
-    with fastbce.threads(1):
-        first, second = common.best_times(calls)
-    return round(first / second, 3)
-
-
 class ClassAxisFirst:
     """The time with the class axis first over that with it last, measured in turn, on one thread."""
 
@@ -46,7 +37,7 @@ class ClassAxisFirst:
             functools.partial(call, turned, y, axis=0, out=np.empty_like(turned)),
             functools.partial(call, x, y, out=np.empty_like(x)),
         ]
-        return ratio_of_times(calls)
+        return common.ratio_of_times(calls)
 
     track_time_vs_class_axis_last.unit = "x"
 
@@ -67,6 +58,7 @@ class Strided:
             strided = np.empty((samples, 2 * classes), dtype)[:, ::2]
         strided[...] = x
         call = getattr(common.LIBRARIES[implementation], f"cross_entropy_{result}")
-        return ratio_of_times([functools.partial(call, z, y, out=np.empty_like(x)) for z in (strided, x)])
+        calls = [functools.partial(call, z, y, out=np.empty_like(x)) for z in (strided, x)]
+        return common.ratio_of_times(calls)
 
     track_time_vs_contiguous.unit = "x"
