@@ -296,8 +296,8 @@ cdef void sum_weights(const void *call_, Py_ssize_t chunk, char *memory, Partial
 # ---- panels ----------------------------------------------------------------------------------------------------------
 #
 # Where the first of two axes is the one along memory (Fortran order, as of many pandas frames), neighbours in C order
-# lie in cache lines, or pages, of their own, and a block takes up to 30 times as long. So panels of several rows are
-# transposed to memory that the second-level cache holds, where their chunks find them as if they were plain.
+# lie in cache lines, or pages, of their own, and a block takes up to 30 times as long. So panels of several rows, as
+# many as the second-level cache may hold if they are not too long, are transposed: their chunks find them as if plain.
 
 cdef enum:
     OPERANDS = 9
@@ -431,12 +431,12 @@ cdef int execute(const Call *call, Run run, int threads, Partial *total) except 
 
 cdef int execute_panels(Call *call, Run run, int threads, Partial *total) except -1:
     # The same, where operands may lie across.
-    cdef Py_ssize_t memory = plan_panels(call, threads)
+    cdef int count = threads if is_large(call) else 1
+    cdef Py_ssize_t memory = plan_panels(call, count)
     if memory == 0:
         return execute(call, run, threads, total)
     call.run = run
-    return run_chunks(run_panel, call, (call.n + CHUNK - 1) // CHUNK, threads if is_large(call) else 1, total,
-                      memory, False, call.together)
+    return run_chunks(run_panel, call, (call.n + CHUNK - 1) // CHUNK, count, total, memory, False, call.together)
 
 
 # ---- the short way in ------------------------------------------------------------------------------------------------
@@ -510,9 +510,10 @@ cdef int check_range(const Call *call, object x, object y) except -1:
 
 
 cdef int check_range_first(const Call *call, int threads, object x, object y) except -1:
-    # The same, by all threads: before what is read is overwritten.
+    # The same, by all threads, before what is read is overwritten.
     cdef Call looked_at = call[0]
     cdef Partial total
+    looked_at.pos_weight.data = NULL
     if call.kind != PROBS:
         looked_at.x.data = NULL
     execute_panels(&looked_at, look_outside, threads, &total)
@@ -568,7 +569,7 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
                          object pos_weight, object label_smoothing, object where, object eps, object alpha,
                          object gamma, object reduction, object normalizer, object grad_out, object hess_out,
                          object loss_out, object proba_out, object num_threads):
-    cdef Call call
+    cdef Call call, only_weights
     cdef Partial total
     cdef int threads = threads_for_call(num_threads)
     cdef double denominator = 1
@@ -649,7 +650,9 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
         if weight is None:
             denominator = call.n if mask is None else count(given_mask, call.n)
         else:
-            execute_panels(&call, sum_weights, threads, &total)
+            only_weights = call
+            only_weights.x.data = only_weights.y.data = only_weights.pos_weight.data = NULL
+            execute_panels(&only_weights, sum_weights, threads, &total)
             denominator = fb_sum_value(total.sum)
     if normalizer is not None:
         denominator = given_denominator

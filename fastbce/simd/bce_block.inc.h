@@ -456,7 +456,7 @@ FB_INLINE int FN(bce_probs_soft_block)(const fb_block *block, int weights, int w
  * vectorised. */
 static __attribute__((noinline)) int FN(bce_probs_soft)(const fb_block *block, int limits)
 {
-    if (!limits) /* bce_probs_clipped brings weights with it */
+    if (!limits) /* bce_probs brings weights with it */
         return block->grad ? FN(bce_probs_soft_block)(block, FB_OF_TERMS, 1, 0)
                            : FN(bce_probs_soft_block)(block, FB_OF_TERMS, 0, 0);
     switch (FN(weights_of)(block)) {
