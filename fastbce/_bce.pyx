@@ -310,7 +310,7 @@ cdef void list_operands(const Call *call, const Operand **operands) noexcept nog
 
 
 cdef inline bint is_across(const Operand *operand) noexcept nogil:
-    return operand.data != NULL and operand.ndim == 2 and operand.fortran
+    return operand.data != NULL and operand.fortran
 
 
 cdef Py_ssize_t plan_panels(Call *call, int threads) noexcept nogil:
@@ -522,29 +522,40 @@ cdef int check_range_first(const Call *call, int threads, object x, object y) ex
     return 0
 
 
-cdef bint has_sign(cnp.ndarray array, const fb_kernels *kernels) noexcept:
-    # Whether a number has one: it may be -0 or NaN.
-    cdef Operand operand
+cdef void look_sign(const void *call_, Py_ssize_t chunk, char *memory, Partial *partial) noexcept nogil:
+    # Whether a pos_weight has one: it may be -0 or NaN.
+    cdef const Call *call = <const Call *>call_
     cdef double block[FB_BLOCK]
+    cdef const void *values
     cdef uint64_t seen = 0
-    cdef Py_ssize_t size = computed_size(kernels), start = 0, n, i
-    describe_input(&operand, array, kernels, False)
-    while start < cnp.PyArray_SIZE(array):
-        n = min(<Py_ssize_t>FB_BLOCK, cnp.PyArray_SIZE(array) - start)
-        transfer(&operand, start, n, <char *>block, size)
-        if size == sizeof(double):
+    cdef Py_ssize_t start = chunk * CHUNK, stop = min(call.n, start + CHUNK), n, i
+    partial.sum.sum = partial.sum.lost = 0
+    partial.count = 0
+    while start < stop:
+        n = min(<Py_ssize_t>FB_BLOCK, stop - start)
+        values = take(&call.pos_weight, start, n, n, block, call.size)
+        if call.size == sizeof(double):
             for i in range(n):
-                seen |= (<uint64_t *>block)[i] >> 63
+                seen |= (<const uint64_t *>values)[i] >> 63
         else:
             for i in range(n):
-                seen |= (<uint32_t *>block)[i] >> 31
+                seen |= (<const uint32_t *>values)[i] >> 31
         start += n
-    return seen != 0
+    partial.wrong = 0 if seen else -1
 
 
-cdef int check_not_negative(cnp.ndarray positive, const fb_kernels *kernels) except -1:
+cdef int check_not_negative(cnp.ndarray positive, const fb_kernels *kernels, int threads) except -1:
     # NaN is not negative, and gives NaN.
-    if not has_sign(positive, kernels):
+    cdef Call call
+    cdef Partial total
+    call.kernels = kernels
+    call.size = computed_size(kernels)
+    call.n = cnp.PyArray_SIZE(positive)
+    if call.n == 0:
+        return 0
+    describe_input(&call.pos_weight, positive, kernels, False)
+    execute(&call, look_sign, threads, &total)
+    if total.wrong < 0:
         return 0
     if cnp.PyArray_NDIM(positive) == 0:
         if float(positive) < 0:
@@ -589,7 +600,7 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
     if pos_weight is not None:
         given = as_values(pos_weight, "pos_weight")
         positive = broadcast(given, "pos_weight", shape, x_name)
-        check_not_negative(given, call.kernels)
+        check_not_negative(given, call.kernels, threads)
     if where is not None:
         given_mask = as_mask(where)
         mask = broadcast(given_mask, "where", shape, x_name)

@@ -193,6 +193,16 @@ def test_fortran_order_over_many_chunks(function, dtype, soft, lay, shape):
                 assert (array.base == 1).all()
 
 
+def test_position_of_a_negative_weight(dtype):
+    """Which is looked for by chunks."""
+    logits, targets = inputs("bce_with_logits", (30_000,), dtype)
+    weights = np.where(np.arange(30_000) % 7 == 0, -0.0, 1).astype(dtype)
+    loss_of("bce_with_logits")(logits, targets, pos_weight=weights)
+    weights[[20_001, 29_999]] = -1
+    with pytest.raises(ValueError, match=r"pos_weight: expected .*, got -1.0 at position 20001"):
+        loss_of("bce_with_logits")(logits, targets, pos_weight=weights)
+
+
 @pytest.mark.parametrize("in_place", [False, True])
 def test_position_in_fortran_order(dtype, in_place):
     """The first one in C order is named, whichever panel it lies in."""
