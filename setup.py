@@ -99,7 +99,9 @@ setup(
         [
             extension("_arrays", [f"fastbce/simd/{name}.c" for name in KERNELS]),
             extension("_bce"),
+            extension("_blocks"),
             extension("_cross_entropy"),
+            extension("_panels"),
             extension("_threads"),
         ],
         compiler_directives={
