@@ -7,6 +7,7 @@ from libc.string cimport memset
 cdef extern from "simd/kernels.h" nogil:
     enum: FB_BLOCK
     enum: FB_LANES
+    enum: FB_SUM_LANES
     enum: FB_PIECE
     enum: FB_FEW_CLASSES
     enum: FB_BROUGHT
@@ -197,6 +198,17 @@ cdef inline bint disjoint(cnp.ndarray a, cnp.ndarray b, Py_ssize_t bytes_a, Py_s
     cdef char *start_a = <char *>cnp.PyArray_DATA(a)
     cdef char *start_b = <char *>cnp.PyArray_DATA(b)
     return start_a + bytes_a <= start_b or start_b + bytes_b <= start_a
+
+
+cdef inline void lie_direct(Operand *operand, char *data, Py_ssize_t size) noexcept nogil:
+    # Elements of so many bytes that follow each other, of the type computed in. load or store is the caller's to set.
+    operand.data = data
+    operand.step = size
+    operand.ndim = 1
+    operand.swapped = False
+    operand.direct = True
+    operand.load = NULL
+    operand.store = NULL
 
 
 cdef inline void transfer(const Operand *operand, Py_ssize_t start, Py_ssize_t n, char *buffer,

@@ -12,7 +12,6 @@ import numpy as np
 from fastbce._arrays cimport (
     FB_F32,
     FB_F64,
-    Operand,
     as_fraction,
     as_logits,
     as_mask,
@@ -33,6 +32,7 @@ from fastbce._arrays cimport (
     fb_kernels,
     fb_sum_value,
     kernels_for,
+    lie_direct,
     position,
     reduced,
     result_dtype,
@@ -40,8 +40,8 @@ from fastbce._arrays cimport (
     separate,
 )
 from fastbce._blocks cimport (
-    LOGITS,
     FOCAL,
+    LOGITS,
     PROBS,
     Call,
     Loss,
@@ -73,16 +73,6 @@ cdef enum Results:
 
 # ---- the short way in ------------------------------------------------------------------------------------------------
 
-cdef inline void lie_direct(Operand *operand, cnp.ndarray array, Py_ssize_t size) noexcept:
-    operand.data = <char *>cnp.PyArray_DATA(array)
-    operand.step = size
-    operand.ndim = 1
-    operand.swapped = False
-    operand.direct = True
-    operand.load = NULL
-    operand.store = NULL
-
-
 cdef bint direct_call(Call *call, Loss kind, cnp.ndarray x, cnp.ndarray y, cnp.ndarray out) noexcept:
     # Fill call, if these (out may be None) are plain: contiguous, aligned, in native byte order, apart in memory.
     cdef int code = cnp.PyArray_TYPE(x), own = FB_F32 if code == cnp.NPY_FLOAT else FB_F64
@@ -97,8 +87,8 @@ cdef bint direct_call(Call *call, Loss kind, cnp.ndarray x, cnp.ndarray y, cnp.n
     call.kernels = kernels_for(own)
     call.size = size = sizeof(float) if code == cnp.NPY_FLOAT else sizeof(double)
     y_size = size if y_code == own else cnp.PyArray_ITEMSIZE(y)
-    lie_direct(&call.x, x, size)
-    lie_direct(&call.y, y, y_size)
+    lie_direct(&call.x, <char *>cnp.PyArray_DATA(x), size)
+    lie_direct(&call.y, <char *>cnp.PyArray_DATA(y), y_size)
     call.x.load = call.kernels.load[own]
     call.y.load = call.kernels.load_targets[y_code]
     call.y.direct = y_code == own
@@ -108,11 +98,12 @@ cdef bint direct_call(Call *call, Loss kind, cnp.ndarray x, cnp.ndarray y, cnp.n
                 and disjoint(x, out, call.n * size, call.n * size)
                 and disjoint(y, out, call.n * y_size, call.n * size)):
             return False
-        lie_direct(&call.grad, out, size)
+        lie_direct(&call.grad, <char *>cnp.PyArray_DATA(out), size)
         call.grad.store = call.kernels.store[own]
     call.kind = kind
     call.weighted = call.balanced = False
-    call.apart = True
+    call.apart = call.sums = True
+    call.columns = 0
     call.weight.data = call.pos_weight.data = call.where.data = NULL
     call.loss.data = call.hess.data = call.proba.data = NULL
     call.smoothing = 0
@@ -217,7 +208,6 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
 
     call.size = computed_size(call.kernels)
     call.smoothing = as_fraction(label_smoothing, "label_smoothing")
-    call.apart = False
     call.clip_low = -1
     if eps is not None:
         clip = as_number(eps, "eps")
@@ -247,6 +237,9 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
     x, y, weight, positive, mask = inputs
 
     call.kind = kind
+    call.apart = not overwrites
+    call.sums = results != GRAD_AND_HESS and reduction != "none"
+    call.columns = 0
     call.n = cnp.PyArray_SIZE(x)
     call.weighted = weight is not None or mask is not None
     call.balanced = positive is not None or (call.weighted and call.smoothing != 0)
@@ -327,7 +320,7 @@ cdef object plain_call(Loss kind, Results results, object x, object y, object re
         return None
     if results == VALUE_AND_GRAD and out is None:
         out = cnp.PyArray_EMPTY(cnp.PyArray_NDIM(x), cnp.PyArray_DIMS(x), cnp.PyArray_TYPE(x), 0)
-        lie_direct(&call.grad, out, call.size)
+        lie_direct(&call.grad, <char *>cnp.PyArray_DATA(out), call.size)
         call.grad.store = call.kernels.store[dtype_code(out)]
     denominator = call.n if reduction == "mean" else 1
     call.scale = 1 / denominator

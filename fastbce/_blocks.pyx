@@ -28,13 +28,8 @@ cdef enum:
 
 # ---- blocks --------------------------------------------------------------------------------------------------------
 
-cdef inline bint is_constant(const Operand *weight) noexcept nogil:
-    # Absent, which is 1 throughout; or one number for all elements.
-    return weight.data == NULL or (weight.ndim == 1 and weight.step == 0)
-
-
 cdef void fill_constant(const Call *call, const Operand *weight, Py_ssize_t n, void *buffer) noexcept nogil:
-    # Once for all blocks.
+    # Once for all blocks. Absent, it is 1.
     cdef double value
     if weight.data == NULL:
         call.kernels.fill(n, 1, buffer)
@@ -75,6 +70,14 @@ cdef inline void ask_for(fb_block *block, const Operand *operand, Py_ssize_t sta
         block.laters += 1
 
 
+cdef inline void ask_beyond(fb_block *block, const Operand *operand, Py_ssize_t start) noexcept nogil:
+    # The same of the next column, as at_column has found it.
+    if operand.data != NULL and operand.fortran:
+        block.later[block.laters].begin = operand.data + operand.strides[1] + start * operand.step
+        block.later[block.laters].bytes = FB_LANES * operand.step
+        block.laters += 1
+
+
 cdef void add_losses(const Call *call, char *loss, Py_ssize_t n, Py_ssize_t again, fb_lanes *lanes) noexcept nogil:
     # All but the first `again`. What is beyond whole vectors goes to the first lanes, as where it is its own block.
     if again:
@@ -89,8 +92,8 @@ cdef void add_losses(const Call *call, char *loss, Py_ssize_t n, Py_ssize_t agai
 
 cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, Py_ssize_t again, Py_ssize_t ahead,
                    fb_buffers *buffers, fb_lanes *lanes, fb_sum *sum) noexcept nogil:
-    # The losses are added to the lanes, or summed, where there are none: it is the only block. The first `again`
-    # elements are another block's, too. The memory of those `ahead` is asked for, if there are any.
+    # Losses that are added up go to the lanes, or, where there are none, to the sum: it is the only block. The first
+    # `again` elements are another block's, too. The memory of those `ahead` is asked for, if there are any.
     cdef Py_ssize_t padded = (n + FB_LANES - 1) & -FB_LANES
     cdef int outside
     cdef bint whole = n == padded
@@ -101,7 +104,13 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, Py_ssize_t 
     block.y = take(&call.y, start, n, padded, buffers.y, call.size)
     block.weight = block.pos_weight = NULL
     block.ahead = block.laters = 0
-    if start + ahead < call.n:
+    if call.columns:
+        ask_beyond(&block, &call.x, start)
+        ask_beyond(&block, &call.y, start)
+        ask_beyond(&block, &call.weight, start)
+        ask_beyond(&block, &call.grad, start)
+        ask_beyond(&block, &call.hess, start)
+    elif start + ahead < call.n:
         block.ahead = ahead
         ask_for(&block, &call.x, start + ahead)
         ask_for(&block, &call.y, start + ahead)
@@ -133,7 +142,7 @@ cdef int run_block(const Call *call, Py_ssize_t start, Py_ssize_t n, Py_ssize_t 
         outside = call.kernels.focal(&block)
     else:
         outside = call.kernels.bce_probs(&block)
-    if block.hess == NULL:
+    if call.sums:
         if not whole:
             memset(<char *>block.loss + n * call.size, 0, (padded - n) * call.size)
         if lanes == NULL:
@@ -168,32 +177,45 @@ cdef inline bint is_one_block(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
     return 0 < n <= most and (n < FB_LANES or n & (FB_LANES - 1) == 0)
 
 
+cdef bint run_blocks(const Call *call, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t most, Py_ssize_t ahead,
+                     fb_buffers *buffers, fb_lanes *lanes) noexcept nogil:
+    # Blocks of `most` elements, from start to stop, which is the end or a multiple of FB_LANES away. Returns whether a
+    # value was outside of [0, 1].
+    cdef Py_ssize_t first = start, n, tail, again
+    cdef bint outside = False
+    while start < stop:
+        n = min(most, stop - start)
+        again = 0
+        tail = n & (FB_LANES - 1)  # only at the very end
+        if tail and call.apart and (call.loss.data == NULL or not call.sums) and start > first:
+            again = FB_LANES - tail  # elements computed anew take less time than one more block, filled up
+        elif n > FB_LANES:
+            n -= tail
+        if run_block(call, start - again, n + again, again, ahead, buffers, lanes, NULL):
+            outside = True
+        start += n
+    return outside
+
+
 cdef void run_chunk(const void *call_, Py_ssize_t chunk, char *memory, Partial *partial) noexcept nogil:
     cdef const Call *call = <const Call *>call_
     cdef fb_buffers buffers
     cdef fb_lanes lanes
-    cdef Py_ssize_t first = chunk * CHUNK, stop = min(call.n, first + CHUNK), start = first, n, tail, again
+    cdef Py_ssize_t start = chunk * CHUNK, stop = min(call.n, start + CHUNK)
     cdef Py_ssize_t most = block_length(call), ahead = 2 * most if is_from_memory(call) else most
     fill_constants(call, stop - start, &buffers)
     partial.wrong = -1
     partial.count = 0
+    partial.sum.sum = partial.sum.lost = 0
     if is_one_block(stop - start, most):
         if run_block(call, start, stop - start, 0, call.n, &buffers, NULL, &partial.sum):
             partial.wrong = start
         return
     memset(&lanes, 0, sizeof(lanes))
-    while start < stop:
-        n = min(most, stop - start)
-        again = 0
-        tail = n & (FB_LANES - 1)  # only at the very end
-        if tail and call.apart and start > first:
-            again = FB_LANES - tail  # elements computed anew take less time than one more block, filled up
-        elif n > FB_LANES:
-            n -= tail
-        if run_block(call, start - again, n + again, again, ahead, &buffers, &lanes, &partial.sum):
-            partial.wrong = start
-        start += n
-    partial.sum = call.kernels.total(&lanes)
+    if run_blocks(call, start, stop, most, ahead, &buffers, &lanes):
+        partial.wrong = start
+    if call.sums:
+        partial.sum = call.kernels.total(&lanes)
 
 
 cdef void sum_weights(const void *call_, Py_ssize_t chunk, char *memory, Partial *partial) noexcept nogil:

@@ -13,7 +13,7 @@ enum {
     FB_APART = 648,    /* from one buffer of a block to the next: they share no sets of that cache */
     FB_LANES = 16,     /* the floats of the widest vector */
     FB_SUM_LANES = 32, /* two additions under way in each lane of it */
-    FB_LATERS = 3,     /* logits or probabilities, targets, weights */
+    FB_LATERS = 5,     /* logits or probabilities, targets, weights, gradient, Hessian */
     FB_PIECE = 2048,   /* classes of a row that are summed at once, by one thread */
     FB_FEW_CLASSES = 144,      /* rows of no more are faster on their side (measured) */
     FB_GROUP_ELEMENTS = 32768, /* other rows are a group if they have that few (measured) */
