@@ -71,7 +71,7 @@ cdef inline void ask_for(fb_block *block, const Operand *operand, Py_ssize_t sta
 
 
 cdef inline void ask_beyond(fb_block *block, const Operand *operand, Py_ssize_t start) noexcept nogil:
-    # The same of the next column, as at_column has found it.
+    # The memory of what comes next of an operand that is a column of one in Fortran order (see at_column).
     if operand.data != NULL and operand.fortran:
         block.later[block.laters].begin = operand.data + operand.strides[1] + start * operand.step
         block.later[block.laters].bytes = FB_LANES * operand.step
@@ -179,14 +179,13 @@ cdef inline bint is_one_block(Py_ssize_t n, Py_ssize_t most) noexcept nogil:
 
 cdef bint run_blocks(const Call *call, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t most, Py_ssize_t ahead,
                      fb_buffers *buffers, fb_lanes *lanes) noexcept nogil:
-    # Blocks of `most` elements, from start to stop, which is the end or a multiple of FB_LANES away. Returns whether a
-    # value was outside of [0, 1].
+    # Blocks of `most` elements, from start to stop. Returns whether a value was outside of [0, 1].
     cdef Py_ssize_t first = start, n, tail, again
     cdef bint outside = False
     while start < stop:
         n = min(most, stop - start)
         again = 0
-        tail = n & (FB_LANES - 1)  # only at the very end
+        tail = n & (FB_LANES - 1)  # only at the end
         if tail and call.apart and (call.loss.data == NULL or not call.sums) and start > first:
             again = FB_LANES - tail  # elements computed anew take less time than one more block, filled up
         elif n > FB_LANES:

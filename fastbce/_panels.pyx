@@ -23,8 +23,9 @@ cdef enum:
     PANEL_ROWS = 64
     PANEL_ELEMENTS = 64 * CHUNK
     PANEL_GAP = 5 * CACHE_LINE
-    # Or so many are worked on where they lie, as far as their losses take no more than half of the second-level cache,
-    # but not of fewer bytes: shorter columns take longer than to be transposed (measured). See run_columns.
+    # Or so many are worked on where they lie, as far as their losses take no more than half of the second-level cache.
+    # Where that, or the number of threads, leaves a panel columns of fewer bytes, it takes less time to transpose them
+    # (measured). See run_columns.
     COLUMN_ROWS = 1024
     COLUMN_BYTES = 1024
     # Elements of whole rows of losses that are transposed at once, for their sum.
@@ -153,13 +154,14 @@ cdef inline Py_ssize_t slice_rows(const Call *call) noexcept nogil:
 
 
 cdef Py_ssize_t plan_columns(Call *call, int threads) noexcept nogil:
-    # As plan_panels.
+    # If all arrays lie so, set columns and how many chunks a panel has. Returns the memory that it takes, else 0.
     cdef const Operand *operands[OPERANDS]
-    cdef Py_ssize_t chunks = (call.n + CHUNK - 1) // CHUNK, columns = call.x.shape[1], rows, i
-    if not is_across(&call.x) or (call.sums and call.loss.data != NULL):
+    cdef Py_ssize_t chunks = (call.n + CHUNK - 1) // CHUNK, columns, rows, i
+    if call.n == 0 or not is_across(&call.x) or (call.sums and call.loss.data != NULL):
         return 0
     if not call.apart and (call.loss.data != NULL or call.proba.data != NULL):
         return 0  # they may be what is read, and are written before it is
+    columns = call.x.shape[1]
     list_operands(call, operands)
     for i in range(OPERANDS):
         if not lies_in_columns(operands[i], columns):
@@ -169,12 +171,12 @@ cdef Py_ssize_t plan_columns(Call *call, int threads) noexcept nogil:
     if min(call.n, call.together * CHUNK) // columns * call.size < COLUMN_BYTES:
         return 0
     call.columns = columns
-    return columns * column_bytes(call) + (slice_rows(call) + 1) * columns * call.size + 2 * PANEL_GAP
+    return columns * column_bytes(call) + PANEL_GAP + (slice_rows(call) * columns + FB_SUM_LANES) * call.size
 
 
 cdef void at_column(const Call *call, const Operand *operand, Py_ssize_t column, Py_ssize_t rows,
                     Operand *to) noexcept nogil:
-    # A column as an operand of its own. Its next stride leads to what comes after it: the next column, or from the last
+    # A column as an operand of its own. strides[1] leads from it to what comes next: the next column, or from the last
     # one to the first, so many rows below.
     to.ndim = 1
     if operand.period:

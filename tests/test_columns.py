@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from cases import WITH_LOGITS, grad_hess_of, inputs, loss_of, same_bits, value_and_grad_of
 
-# Panels that end within rows, two threads or three: few columns and many, whole vectors of rows or not, one
-# chunk a panel or several.
+import fastbce as fb
+
+# Panels that end within rows, of few columns and many, whole vectors of rows or not, one chunk or several.
+# With more threads, or a small second-level cache, some are transposed instead.
 SHAPES = [(5000, 7), (1300, 97), (1200, 128), (700, 1000)]
 FUNCTIONS = ["bce", "bce_with_logits", "sigmoid_focal_loss"]
 
@@ -55,6 +57,12 @@ def weights_like(shape, dtype, options, seed=2):
 
 def laid_out(options, lay):
     return {name: lay(value) if np.ndim(value) == 2 else value for name, value in options.items()}
+
+
+@pytest.fixture(autouse=True)
+def two_threads():
+    with fb.threads(2):
+        yield
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -146,6 +154,7 @@ def test_gradient_and_hessian(dtype, lay, shape):
     grad_hess_of("bce_with_logits")(lay(first), lay(targets), **outputs)
     assert same_bits(outputs["grad_out"], grad)
     assert same_bits(outputs["hess_out"], hess)
+    assert lay is exactly or all(map(nothing_around, outputs.values()))
 
 
 @pytest.mark.parametrize("given", [np.int64, bool, np.uint8, np.float16, ">f8"])
@@ -173,6 +182,34 @@ def test_in_place(function, dtype, lay, shape, option):
     assert same_bits(loss, expected)
     assert same_bits(laid, grad)
     assert not option or same_bits(laid_targets, wanted[option])
+    assert lay is exactly or nothing_around(laid)
+
+
+@pytest.mark.parametrize("part", [np.s_[:, :0], np.s_[:0], np.s_[:1], np.s_[:, :1]], ids=str)
+def test_little_of_a_large_array(binary, dtype, part):
+    """None of its columns, which are as far from each other as they were, or none of its rows; or one."""
+    first, targets = inputs(binary, (5000, 7), dtype)
+    expected, grad = value_and_grad_of(binary)(first[part].copy(), targets[part].copy(), reduction="sum")
+    for backwards in (False, True):
+        laid, laid_targets = exactly(first)[part], exactly(targets)[part]
+        if backwards:
+            laid, laid_targets = (exactly(array[:, ::-1])[:, ::-1][part] for array in (first, targets))
+        loss, out = value_and_grad_of(binary)(laid, laid_targets, reduction="sum")
+        assert same_bits(loss, expected)
+        assert same_bits(out, grad)
+
+
+@pytest.mark.parametrize("shape", [(1171, 14), (4097, 8), (8193, 2)], ids=str)
+def test_last_panel_of_part_of_a_row(dtype, shape):
+    """And columns that go backwards."""
+    first, targets = inputs("bce_with_logits", shape, dtype)
+    expected, grad = value_and_grad_of("bce_with_logits")(first, targets)
+    laid, laid_targets, out = (
+        exactly(array[:, ::-1])[:, ::-1] for array in (first, targets, np.empty_like(first))
+    )
+    loss, _ = value_and_grad_of("bce_with_logits")(laid, laid_targets, out=out)
+    assert same_bits(loss, expected)
+    assert same_bits(out, grad)
 
 
 def test_position_of_a_bad_target(binary, dtype, lay):

@@ -65,7 +65,7 @@ typedef struct {
 /* One block of a binary loss. All arrays hold the type computed in. */
 typedef struct {
     int64_t n;     /* not 0 */
-    int64_t ahead; /* how many elements on memory is asked for meanwhile; 0: there is no more */
+    int64_t ahead; /* how many elements on memory is asked for meanwhile; 0: none is, but for `later` */
     const void *x; /* logits or probabilities */
     const void *y; /* targets */
     /* 0 where an element is left out. NULL: all weights are 1, and pos_weight is not read. */
@@ -80,7 +80,7 @@ typedef struct {
     double alpha, gamma; /* of the focal loss; alpha < 0: the classes are not balanced */
     /* What probabilities are clipped to. clip_low < 0: torch's limits instead. */
     double clip_low, clip_high;
-    /* What the elements there are converted from, to be asked for as well. */
+    /* Other memory to be asked for: what the elements there are converted from, or, of a column, what comes next. */
     int laters;
     fb_later later[FB_LATERS];
 } fb_block;
