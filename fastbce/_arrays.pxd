@@ -1,5 +1,6 @@
 # Any array, as the block loops see it: an Operand, from which a block in C order is read, or to which it is written.
 cimport numpy as cnp
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
@@ -132,6 +133,9 @@ cdef extern from *:
 cdef enum:
     CACHE_LINE = 64  # bytes
 
+cdef enum Reduction:
+    NO_SUCH_REDUCTION, NONE, SUM, MEAN, WEIGHTED_MEAN
+
 
 cdef struct Operand:
     char *data             # NULL: absent
@@ -166,6 +170,7 @@ cdef object computed_dtype(const fb_kernels *kernels)
 cdef Py_ssize_t computed_size(const fb_kernels *kernels) noexcept
 cdef cnp.ndarray empty_like(cnp.ndarray array, cnp.dtype dtype)
 cdef cnp.ndarray as_output(object value, str name, tuple shape, object own_dtype)
+cdef bint are_apart(PyObject **inputs, int count, PyObject **outputs, int output_count) noexcept
 cdef bint separate(list inputs, list outputs, str grad_name) except -1
 cdef object position(Py_ssize_t index, tuple shape)
 cdef void describe_input(Operand *operand, cnp.ndarray array, const fb_kernels *kernels, bint targets,
@@ -177,8 +182,8 @@ cdef void transfer_runs(const Operand *operand, Py_ssize_t start, Py_ssize_t n, 
                         Py_ssize_t size) noexcept nogil
 cdef double as_number(object value, str name) except? -1.0
 cdef double as_fraction(object value, str name) except? -1.0
-cdef int check_reduction(object value) except -1
-cdef double as_normalizer(object value, str reduction) except? -1.0
+cdef Reduction as_reduction(object value) except NO_SUCH_REDUCTION
+cdef double as_normalizer(object value, Reduction reduction) except? -1.0
 cdef object reduced(fb_sum total, double denominator)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 cimport numpy as cnp
 from cpython.buffer cimport PyObject_CheckBuffer
+from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from libc.string cimport memcpy
 
@@ -244,15 +245,25 @@ cdef double as_fraction(object value, str name) except? -1.0:
     return number
 
 
-cdef int check_reduction(object value) except -1:
-    if not isinstance(value, str) or value not in ("none", "sum", "mean", "weighted_mean"):
-        raise ValueError(f"reduction: expected 'none', 'sum', 'mean' or 'weighted_mean', got {value!r}")
-    return 0
+cdef Reduction as_reduction(object value) except NO_SUCH_REDUCTION:
+    cdef str name
+    if isinstance(value, str):
+        name = value if type(value) is str else str(value)
+        if name == "mean":
+            return MEAN
+        if name == "none":
+            return NONE
+        if name == "sum":
+            return SUM
+        if name == "weighted_mean":
+            return WEIGHTED_MEAN
+    raise ValueError(f"reduction: expected 'none', 'sum', 'mean' or 'weighted_mean', got {value!r}")
 
 
-cdef double as_normalizer(object value, str reduction) except? -1.0:
-    if reduction not in ("mean", "weighted_mean"):
-        raise ValueError(f"normalizer: expected None with reduction={reduction!r}, got {value!r}")
+cdef double as_normalizer(object value, Reduction reduction) except? -1.0:
+    if reduction == NONE or reduction == SUM:
+        raise ValueError(f"normalizer: expected None with reduction={'none' if reduction == NONE else 'sum'!r}, "
+                         f"got {value!r}")
     number = as_number(value, "normalizer")
     if not (number > 0 and math.isfinite(number)):
         raise ValueError(f"normalizer: expected a positive finite number, got {value!r}")
@@ -347,6 +358,25 @@ cdef bint share(cnp.ndarray a, cnp.ndarray b) except -1:
         return np.shares_memory(a, b, max_work=100_000)
     except np.exceptions.TooHardError:
         return True
+
+
+cdef bint are_apart(PyObject **inputs, int count, PyObject **outputs, int output_count) noexcept:
+    """Whether no output (an array or None) has anything to do with another one, or with an input. Quicker than to
+    separate them."""
+    cdef Extent extents[4]
+    cdef Extent extent
+    cdef int i, k
+    for k in range(output_count):
+        extents[k] = extent_of(<cnp.ndarray>outputs[k])
+        for i in range(k):
+            if meet(extents[i], extents[k]):
+                return False
+    for i in range(count):
+        extent = extent_of(<cnp.ndarray>inputs[i])
+        for k in range(output_count):
+            if meet(extent, extents[k]):
+                return False
+    return True
 
 
 cdef bint separate(list inputs, list outputs, str grad_name) except -1:

@@ -4,6 +4,7 @@
 # flags (direct_call); everything else goes through general_call, which names what is wrong. Both fill a Call, and
 # execute walks it.
 cimport numpy as cnp
+from cpython.object cimport PyObject
 
 import math
 
@@ -12,15 +13,20 @@ import numpy as np
 from fastbce._arrays cimport (
     FB_F32,
     FB_F64,
+    MEAN,
+    NONE,
+    WEIGHTED_MEAN,
+    Reduction,
+    are_apart,
     as_fraction,
     as_logits,
     as_mask,
     as_normalizer,
     as_number,
     as_output,
+    as_reduction,
     as_values,
     broadcast,
-    check_reduction,
     computed_size,
     describe_input,
     describe_output,
@@ -179,7 +185,7 @@ cdef Py_ssize_t count(cnp.ndarray mask, Py_ssize_t n) except -1:
 
 cdef object checked_call(Loss kind, Results results, object x_given, object y_given, object sample_weight,
                          object pos_weight, object label_smoothing, object where, object eps, object alpha,
-                         object gamma, object reduction, object normalizer, object grad_out, object hess_out,
+                         object gamma, object reduction_given, object normalizer, object grad_out, object hess_out,
                          object loss_out, object proba_out, object num_threads):
     cdef Call call, only_weights
     cdef Partial total
@@ -188,7 +194,7 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
     cdef str x_name = "probs" if kind == PROBS else "logits"
     cdef str grad_name = "grad_out" if results == GRAD_AND_HESS else "out"
 
-    check_reduction(reduction)
+    cdef Reduction reduction = as_reduction(reduction_given)
     cdef double given_denominator = as_normalizer(normalizer, reduction) if normalizer is not None else 0
 
     cdef cnp.ndarray x = as_logits(x_given, x_name)
@@ -198,7 +204,12 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
     cdef cnp.ndarray weight = None, positive = None, mask = None, given_mask = None
     if sample_weight is not None:
         weight = broadcast(as_values(sample_weight, "sample_weight"), "sample_weight", shape, x_name)
-    if pos_weight is not None:
+    cdef double number = 0
+    if type(pos_weight) is float:  # most often: it need not be an array
+        number = pos_weight
+        if number < 0:
+            raise ValueError(f"pos_weight: expected numbers that are not negative, got {pos_weight!r}")
+    elif pos_weight is not None:
         given = as_values(pos_weight, "pos_weight")
         positive = broadcast(given, "pos_weight", shape, x_name)
         check_not_negative(given, call.kernels, threads)
@@ -232,17 +243,23 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
     hess = as_output(hess_out, "hess_out", shape, own) if hess_out is not None else None
     losses = as_output(loss_out, "loss_out", shape, own) if loss_out is not None else None
     proba = as_output(proba_out, "proba_out", shape, own) if proba_out is not None else None
-    inputs = [x, y, weight, positive, mask]
-    overwrites = separate(inputs, [grad, hess, losses, proba], grad_name)
-    x, y, weight, positive, mask = inputs
+    cdef bint overwrites = False
+    cdef PyObject *read[5]
+    cdef PyObject *written[4]
+    read[:] = [<PyObject *>x, <PyObject *>y, <PyObject *>weight, <PyObject *>positive, <PyObject *>mask]
+    written[:] = [<PyObject *>grad, <PyObject *>hess, <PyObject *>losses, <PyObject *>proba]
+    if not are_apart(read, 5, written, 4):
+        inputs = [x, y, weight, positive, mask]
+        overwrites = separate(inputs, [grad, hess, losses, proba], grad_name)
+        x, y, weight, positive, mask = inputs
 
     call.kind = kind
     call.apart = not overwrites
-    call.sums = results != GRAD_AND_HESS and reduction != "none"
+    call.sums = results != GRAD_AND_HESS and reduction != NONE
     call.columns = 0
     call.n = cnp.PyArray_SIZE(x)
     call.weighted = weight is not None or mask is not None
-    call.balanced = positive is not None or (call.weighted and call.smoothing != 0)
+    call.balanced = pos_weight is not None or (call.weighted and call.smoothing != 0)
     call.weighted = call.weighted or call.balanced
     call.weight.data = call.pos_weight.data = call.where.data = NULL
     call.loss.data = call.grad.data = call.hess.data = call.proba.data = NULL
@@ -252,15 +269,21 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
         describe_input(&call.weight, weight, call.kernels, False)
     if positive is not None:
         describe_input(&call.pos_weight, positive, call.kernels, False)
+    elif pos_weight is not None:
+        lie_direct(&call.pos_weight, <char *>&number, 0)
+        call.pos_weight.direct = call.pos_weight.fortran = False
+        call.pos_weight.load = call.kernels.load[<int>FB_F64]
     if mask is not None:
         describe_input(&call.where, mask, call.kernels, False)
-    _kept = (ease(&call.y, call.kernels, call.n), ease(&call.weight, call.kernels, call.n),
-             ease(&call.pos_weight, call.kernels, call.n), ease(&call.where, call.kernels, call.n))
+    _targets = ease(&call.y, call.kernels, call.n)  # memory that is kept until the end of the call, as are the next
+    _weights = ease(&call.weight, call.kernels, call.n)
+    _positive = ease(&call.pos_weight, call.kernels, call.n)
+    _mask = ease(&call.where, call.kernels, call.n)
 
     # the denominator comes first: the gradient carries it
-    if reduction == "mean":
+    if reduction == MEAN:
         denominator = call.n if mask is None else count(given_mask, call.n)
-    elif reduction == "weighted_mean":
+    elif reduction == WEIGHTED_MEAN:
         if weight is None:
             denominator = call.n if mask is None else count(given_mask, call.n)
         else:
@@ -282,7 +305,7 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
         if hess is None:
             hess = empty_like(x, own)
         describe_output(&call.hess, hess, call.kernels)
-    elif losses is None and reduction == "none":
+    elif losses is None and reduction == NONE:
         losses = empty_like(x, own)
     if losses is not None:
         describe_output(&call.loss, losses, call.kernels)
@@ -296,7 +319,7 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
         check_range(&call, x, y)
     if results == GRAD_AND_HESS:
         return grad, hess
-    value = losses if reduction == "none" else reduced(total.sum, denominator)
+    value = losses if reduction == NONE else reduced(total.sum, denominator)
     return (value, grad) if results == VALUE_AND_GRAD else value
 
 

@@ -1,6 +1,7 @@
 # Softmax cross-entropy: the entry points, the checks, and the loop over rows. Built as _bce.pyx is: a short way in for
 # plain arrays, a general one that names what is wrong, and one way through.
 cimport numpy as cnp
+from cpython.object cimport PyObject
 from cpython.number cimport PyNumber_Index
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -20,15 +21,20 @@ from fastbce._arrays cimport (
     FB_LANES,
     FB_PIECE,
     FB_U64,
+    MEAN,
+    NONE,
+    WEIGHTED_MEAN,
     Operand,
+    Reduction,
+    are_apart,
     as_fraction,
     as_logits,
     as_mask,
     as_normalizer,
     as_output,
+    as_reduction,
     as_values,
     broadcast,
-    check_reduction,
     computed_dtype,
     computed_size,
     describe_input,
@@ -1044,7 +1050,7 @@ cdef object plain_call(Results results, cnp.ndarray x, cnp.ndarray y, bint mean,
 
 cdef object checked_call(Results results, object x_given, object y_given, object axis_given, object sample_weight,
                          object class_weight, object label_smoothing, object ignore_index, object where,
-                         object reduction, object normalizer, object grad_out, object hess_out, object loss_out,
+                         object reduction_given, object normalizer, object grad_out, object hess_out, object loss_out,
                          object proba_out, object num_threads):
     cdef Call call
     cdef Partial total
@@ -1053,7 +1059,7 @@ cdef object checked_call(Results results, object x_given, object y_given, object
     cdef double denominator = 1
     cdef str grad_name = "grad_out" if results == GRAD_AND_HESS else "out"
 
-    check_reduction(reduction)
+    cdef Reduction reduction = as_reduction(reduction_given)
     cdef double given_denominator = as_normalizer(normalizer, reduction) if normalizer is not None else 0
 
     absent(&call)
@@ -1127,9 +1133,15 @@ cdef object checked_call(Results results, object x_given, object y_given, object
     hess = as_output(hess_out, "hess_out", x_shape, own) if hess_out is not None else None
     losses = as_output(loss_out, "loss_out", row_shape, own) if loss_out is not None else None
     proba = as_output(proba_out, "proba_out", x_shape, own) if proba_out is not None else None
-    inputs = [x, y, weight, mask]
-    call.overwrites = separate(inputs, [grad, hess, losses, proba], grad_name)
-    x, y, weight, mask = inputs
+    call.overwrites = False
+    cdef PyObject *read[4]
+    cdef PyObject *written[4]
+    read[:] = [<PyObject *>x, <PyObject *>y, <PyObject *>weight, <PyObject *>mask]
+    written[:] = [<PyObject *>grad, <PyObject *>hess, <PyObject *>losses, <PyObject *>proba]
+    if not are_apart(read, 4, written, 4):
+        inputs = [x, y, weight, mask]
+        call.overwrites = separate(inputs, [grad, hess, losses, proba], grad_name)
+        x, y, weight, mask = inputs
 
     describe_input(&call.x, x, call.kernels, False, axis)
     if call.has_labels:
@@ -1145,9 +1157,9 @@ cdef object checked_call(Results results, object x_given, object y_given, object
     survey(&call, threads, &total)
     if total.wrong >= 0:
         bad_label(y, total.wrong, call.classes)
-    if reduction == "mean":
+    if reduction == MEAN:
         denominator = total.count
-    elif reduction == "weighted_mean":
+    elif reduction == WEIGHTED_MEAN:
         denominator = fb_sum_value(total.sum)
     if normalizer is not None:
         denominator = given_denominator
@@ -1161,7 +1173,7 @@ cdef object checked_call(Results results, object x_given, object y_given, object
         if hess is None:
             hess = empty_like(x, own)
         describe_output(&call.hess, hess, call.kernels, axis)
-    elif losses is None and reduction == "none":
+    elif losses is None and reduction == NONE:
         losses = np.empty(row_shape, own)
     if losses is not None:
         describe_output(&call.loss, losses, call.kernels)
@@ -1173,7 +1185,7 @@ cdef object checked_call(Results results, object x_given, object y_given, object
         bad_label(y, total.wrong, call.classes)
     if results == GRAD_AND_HESS:
         return grad, hess
-    value = losses if reduction == "none" else reduced(total.sum, denominator)
+    value = losses if reduction == NONE else reduced(total.sum, denominator)
     return (value, grad) if results == VALUE_AND_GRAD else value
 
 

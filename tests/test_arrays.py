@@ -341,3 +341,13 @@ def test_weights_of_every_dtype(function, dtype, name):
             whole = np.ceil(arrays[argument] * 2)
             expected = call(function, arrays | {argument: whole})
             assert_same_bits(call(function, arrays | {argument: whole.astype(name)}), expected)
+
+
+@pytest.mark.parametrize("number", [3.7, 0.1, 0.0, -0.0, 1.0, 1e30, np.inf, np.nan])
+@pytest.mark.parametrize("shape", [(), (7,), (33, 5), (9000,), (300, 100)], ids=str)
+@pytest.mark.parametrize("function", ["bce", "bce_with_logits"])
+def test_weight_of_the_positive_class_as_a_float(function, dtype, soft, shape, number):
+    """Which is not made an array of: as if each element had been given it in float64."""
+    first, targets = inputs(function, shape, dtype, soft=soft)
+    expected = everything(function, first, targets, pos_weight=np.full(shape, number))
+    assert_same_bits(everything(function, first, targets, pos_weight=number), expected)
