@@ -89,7 +89,12 @@ def extension(name, sources=()):
         [f"fastbce/{name}.pyx", *sources],
         include_dirs=["fastbce", np.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
-        depends=[*glob.glob("fastbce/simd/*"), *glob.glob("fastbce/*.h"), *glob.glob("fastbce/*.pxd")],
+        depends=[
+            "setup.py",
+            *glob.glob("fastbce/simd/*"),
+            *glob.glob("fastbce/*.h"),
+            *glob.glob("fastbce/*.pxd"),
+        ],
     )
 
 
