@@ -14,6 +14,7 @@ import fastbce as fb
 
 # Just large enough for a team, where weights are summed first, too; of a single row each thread has pieces,
 # and of rows of so many classes, where they lie across memory, or copies; or classes alternate there.
+BINARY = [(40_001,), (4_001, 10)]  # in Fortran order, too, where two threads have parts of a row
 SHAPES = {"cross_entropy": [(4_001, 10), (33_001, 2), (1, 40_001), (40, 10_001), (1_100, 160), (5, 8_001)]}
 CALLERS = 8
 WAVES = 4  # of callers: two of them have teams, and leave that to others when they end
@@ -23,7 +24,7 @@ def calls():
     """Form, first argument, targets, options, shapes of outputs."""
     rng = np.random.default_rng(0)
     for function in ("bce", "bce_with_logits", "sigmoid_focal_loss", "cross_entropy"):
-        for shape in SHAPES.get(function, [(40_001,)]):
+        for shape in SHAPES.get(function, BINARY):
             first, targets = inputs(function, shape, np.float32)
             options = options_for(function, shape, rng)
             for form, of_losses, of_elements in forms_of(function):
@@ -35,11 +36,15 @@ def calls():
                 yield form, first, targets, options, outputs
                 if function == "cross_entropy":
                     yield form, first.T.copy(), targets, {"axis": 0}, {}
+                elif first.ndim == 2:
+                    in_columns = dict.fromkeys(of_elements, shape)
+                    yield form, np.asfortranarray(first), np.asfortranarray(targets), {}, in_columns
 
 
 def results(call, num_threads):
     form, first, targets, options, shapes = call
-    outputs = {name: np.empty(shape, first.dtype) for name, shape in shapes.items()}
+    order = "F" if first.flags.fnc else "C"
+    outputs = {name: np.empty(shape, first.dtype, order) for name, shape in shapes.items()}
     returned = form(first, targets, **options, **outputs, num_threads=num_threads)
     return [*(returned if isinstance(returned, tuple) else [returned]), *outputs.values()]
 
