@@ -248,7 +248,7 @@ cdef double as_fraction(object value, str name) except? -1.0:
 cdef Reduction as_reduction(object value) except NO_SUCH_REDUCTION:
     cdef str name
     if isinstance(value, str):
-        name = value if type(value) is str else str(value)
+        name = value if type(value) is str else str.__str__(value)  # of an enumeration, what it is equal to
         if name == "mean":
             return MEAN
         if name == "none":

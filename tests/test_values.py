@@ -1,5 +1,6 @@
 """Sections 1 to 3: every option with every other one, reductions and their denominators."""
 
+import enum
 import itertools
 import math
 
@@ -11,6 +12,8 @@ from cases import (
     SMOOTHED,
     WITH_HESSIAN,
     WITH_LOGITS,
+    assert_same_bits,
+    everything,
     grad_hess_of,
     inputs,
     loss_of,
@@ -305,3 +308,20 @@ def test_normalizer_replaces_the_denominator(function, dtype, reduction, normali
         function, first, targets, dtype,
         reduction=reduction, normalizer=normalizer, sample_weight=weight,
     )  # fmt: skip
+
+
+class Reduction(str, enum.Enum):  # noqa: UP042, StrEnum is written as its value
+    """As programs have it: equal to its value, but written otherwise."""
+
+    NONE = "none"
+    SUM = "sum"
+    MEAN = "mean"
+    WEIGHTED_MEAN = "weighted_mean"
+
+
+@pytest.mark.parametrize("reduction", Reduction)
+def test_reduction_of_an_enumeration(function, dtype, reduction):
+    first, targets = inputs(function, (7, 3), dtype)
+    expected = everything(function, first, targets, reduction=reduction.value)
+    assert_same_bits(everything(function, first, targets, reduction=reduction), expected)
+    assert_same_bits(everything(function, first, targets, reduction=np.str_(reduction.value)), expected)
