@@ -1,8 +1,8 @@
 # Softmax cross-entropy: the entry points, the checks, and the loop over rows. Built as _bce.pyx is: a short way in for
 # plain arrays, a general one that names what is wrong, and one way through.
 cimport numpy as cnp
-from cpython.object cimport PyObject
 from cpython.number cimport PyNumber_Index
+from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset

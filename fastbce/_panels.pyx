@@ -268,7 +268,7 @@ cdef void run_columns(const void *call_, Py_ssize_t chunk, char *memory, Partial
 
 
 cdef int execute_panels(Call *call, Run run, int threads, Partial *total) except -1:
-    # The same, where operands may lie across.
+    # As execute, where operands may lie across.
     cdef int count = threads if is_large(call) else 1
     cdef Py_ssize_t chunks = (call.n + CHUNK - 1) // CHUNK
     cdef Py_ssize_t memory = plan_columns(call, count) if run == run_chunk else 0
