@@ -111,6 +111,25 @@ def test_a_focal_loss_of_zero_is_plus_zero(dtype):
     assert not np.signbit(losses).any()
 
 
+@pytest.mark.parametrize("alpha", [0.25, -1.0, 0.0, 1.0, 1e-60])
+@pytest.mark.parametrize("gamma", [0.0, 1.5, 2.0, 20.0])
+@pytest.mark.parametrize("at", [0, 25, 79])
+def test_what_else_a_block_holds_changes_no_bit_of_focal_loss(dtype, gamma, alpha, at):
+    """Hard targets and ordinary logits take fewer operations, if a block holds no others."""
+    logits = np.random.default_rng(9).normal(scale=8, size=80).clip(-42, 42).astype(dtype)
+    logits[:6] = [0, -0.0, 42, -42, 1e-30, -1e-30]
+    targets = np.tile([0, 0, 1, 1], 20).astype(dtype)
+    call = value_and_grad_of("sigmoid_focal_loss")
+    alone = call(logits, targets, reduction="none", gamma=gamma, alpha=alpha)
+    others = np.arange(80) != at
+    for logit, target in [(1, 0.5), (1, -0.0), (1, NAN), (50, 1), (INF, 1), (NAN, 0)]:
+        logits_here, targets_here = logits.copy(), targets.copy()
+        logits_here[at], targets_here[at] = logit, target
+        beside = call(logits_here, targets_here, reduction="none", gamma=gamma, alpha=alpha)
+        for result, result_beside in zip(alone, beside, strict=True):
+            assert same_bits(result[others], result_beside[others])
+
+
 @needs_long_double
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 3.75, 20.0])
 @pytest.mark.parametrize("target", [0, 1])
