@@ -24,7 +24,12 @@ FLAGS = ["-O3", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "
 
 # For compilers that know them. GCC for x86 sets small arrays to zero with `rep stos`, which takes 30 cycles
 # to begin: Cython keeps the arguments of a call in such an array, and this was a twentieth of a small call.
-OPTIONAL_FLAGS = ["-mmemset-strategy=vector_loop:256:noalign,libcall:-1:noalign"]
+# Clang (14) keeps what one iteration of a loop has read for the next one, and then cannot vectorise it:
+# float32 softmax cross-entropy took up to twice the time.
+OPTIONAL_FLAGS = [
+    ["-mmemset-strategy=vector_loop:256:noalign,libcall:-1:noalign"],
+    ["-mllvm", "-enable-load-pre=false"],
+]
 
 KERNELS = ["dispatch", "labels", "isa_generic", "isa_avx2", "isa_avx512", "isa_neon"]
 
@@ -75,7 +80,7 @@ class BuildExt(build_ext):
             print("fastbce: built without OpenMP; everything will run on one thread", file=sys.stderr)
         if SANITIZE:
             compile_flags, link_flags = compile_flags + SANITIZE_FLAGS, link_flags + SANITIZE_FLAGS
-        known = [flag for flag in OPTIONAL_FLAGS if builds(self.compiler, PROGRAM, [flag])]
+        known = [flag for flags in OPTIONAL_FLAGS if builds(self.compiler, PROGRAM, flags) for flag in flags]
         for extension in self.extensions:
             extension.extra_compile_args = FLAGS + known + compile_flags
             extension.extra_link_args = link_flags

@@ -3,12 +3,9 @@
 ``make hashes`` runs this file with ``--update``, which writes `kernel_hashes.txt` again.
 """
 
-import ast
 import hashlib
 import os
 import platform
-import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cases import losses_shape
+from compilers import COMPILER, ROOT, needs, setting
 from layouts import backwards, field_of_records, fortran, misaligned, swapped
 
 import fastbce as fb
 
 TESTS = Path(__file__).parent
-ROOT = TESTS.parent
 FILE = TESTS / "kernel_hashes.txt"
 UPDATE = "If a change is meant to move these bits: make hashes"
 
@@ -40,14 +37,6 @@ def expected():
 
 
 # --- the kernels --------------------------------------------------------------------------------------------
-
-
-def setting(name):
-    """A list that setup.py assigns to a name: what the package itself is built with and from."""
-    for node in ast.parse((ROOT / "setup.py").read_text()).body:
-        if isinstance(node, ast.Assign) and node.targets[0].id == name:
-            return ast.literal_eval(node.value)
-    raise KeyError(name)
 
 
 def build(folder, compiler, *link_flags):
@@ -106,15 +95,6 @@ def test_copies_caches_and_interleaving_change_no_bit(dtype):
     for name in [*kernels, f"{cross_entropy}_interleaved_pieces", f"{cross_entropy}_across_small_long"]:
         of = across.get(name.rsplit("_", 1)[1], "many")
         assert hashes[name] == hashes[f"{cross_entropy}_across_{of}"], name
-
-
-def needs(*programs, packages=""):
-    missing = [program for program in programs if not shutil.which(program)]
-    hint = f" (Debian: apt-get install {packages})" if packages else ""
-    return pytest.mark.skipif(bool(missing), reason=f"not installed: {', '.join(missing)}{hint}")
-
-
-COMPILER = shlex.split(os.environ.get("CC", "cc"))
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_kernel_hashes import COMPILER, needs, setting
+from compilers import COMPILER, needs, setting
 
 TESTS = Path(__file__).parent
 SIMD = TESTS.parent / "fastbce/simd"

@@ -1,12 +1,14 @@
 """The block loops are vector code, as wide as the instruction set allows: seen in the disassembly."""
 
 import collections
+import itertools
 import platform
 import re
 import shutil
 import subprocess
 
 import pytest
+from compilers import ROOT, needs, setting
 
 import fastbce._arrays
 
@@ -19,11 +21,10 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def counts():
+def counts_of(file):
     """{function: Counter of its arithmetic: the widest register of each, or "scalar"}."""
     listing = subprocess.run(
-        ["objdump", "-d", "--no-show-raw-insn", fastbce._arrays.__file__],
+        ["objdump", "-d", "--no-show-raw-insn", file],
         check=True,
         capture_output=True,
         text=True,
@@ -37,6 +38,11 @@ def counts():
             packed = name[-2] == "p"
             current[re.search(r"[xyz]mm", instruction)[0] if packed else "scalar"] += 1
     return functions
+
+
+@pytest.fixture(scope="module")
+def counts():
+    return counts_of(fastbce._arrays.__file__)
 
 
 @pytest.mark.parametrize("isa", WIDEST)
@@ -66,3 +72,25 @@ def test_rows_are_vectors(counts, function, dtype, isa):
     """Over classes and over rows. Beside these is the arithmetic of one row and of the ends of loops."""
     count = counts[f"fb_{function}_{dtype}_{isa}"]
     assert count[WIDEST[isa]] >= 100, count
+
+
+@pytest.mark.slow
+@needs("clang", packages="clang")
+def test_rows_are_vectors_by_clang(tmp_path):
+    """With the flags that the package is built with: without one, loops of one row in two are not."""
+    program, built = tmp_path / "program.c", tmp_path / "isa.o"
+    program.write_text("int main(void) { return 0; }")
+
+    def compiles(*flags):
+        command = ["clang", *map(str, flags), "-o", str(built)]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+    optional = [flags for flags in setting("OPTIONAL_FLAGS") if compiles(*flags, program)]
+    simd = ROOT / "fastbce/simd"
+    assert compiles(*setting("FLAGS"), *itertools.chain(*optional), f"-I{simd}", "-c", simd / "isa_avx2.c")
+    counts = counts_of(built)
+    for dtype in "f32", "f64":
+        for function in "few_labels", "many_labels":
+            count = counts[f"fb_{function}_{dtype}_avx2"]
+            assert count["ymm"] >= 100, count
+            assert count["scalar"] <= 0.1 * count["ymm"], count

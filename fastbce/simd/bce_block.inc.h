@@ -530,7 +530,8 @@ static int FN(bce_probs_unclipped)(const fb_block *block)
 static __attribute__((noinline)) int FN(bce_probs_clipped)(const fb_block *block)
 {
     const int64_t n = block->n & -FB_LANES;
-    const REAL *x = block->x, *weight = block->weight;
+    const REAL *x = block->x, *weight = block->weight,
+               *counts = weight ? weight : x; /* 0 is not outside; not NULL: see read_labels */
     const REAL low = (REAL)block->clip_low, high = (REAL)block->clip_high;
     REAL *loss = block->loss, *grad = block->grad;
     REAL clipped[FB_BLOCK] FB_ALIGNED, slope[FB_BLOCK] FB_ALIGNED;
@@ -543,7 +544,7 @@ static __attribute__((noinline)) int FN(bce_probs_clipped)(const fb_block *block
             FN(fetch_vector)(grad + block->ahead + at);
     }
     for (int64_t i = 0; i < n; i++) {
-        seen = FN(see)(seen, FN(unit_bits)(x[i], weight ? weight[i] : 1), one, 1);
+        seen = FN(see)(seen, FN(unit_bits)(x[i], counts[i]), one, 1);
         clipped[i] = x[i] > low ? x[i] < high ? x[i] : high : low; /* also what is NaN */
     }
     fb_block inner = *block;
@@ -552,7 +553,7 @@ static __attribute__((noinline)) int FN(bce_probs_clipped)(const fb_block *block
     const int outside = FN(saw_above)(one, seen), targets_outside = FN(bce_probs_unclipped)(&inner);
 
     for (int64_t i = 0; outside && i < n; i++) {
-        const int stays = x[i] != x[i] && !(weight && weight[i] == 0);
+        const int stays = x[i] != x[i] && counts[i] != 0;
         loss[i] = stays ? x[i] : loss[i];
         slope[i] = stays ? x[i] : slope[i];
     }

@@ -61,11 +61,12 @@ static void FN(repeat)(int64_t n, int64_t first, int64_t times, const void *valu
 /* The first element that counts and lies outside [0, 1], or -1. NaN is not outside. */
 static int64_t FN(outside)(int64_t n, const void *values_, const void *weight_)
 {
-    const REAL *values = values_, *weight = weight_;
+    const REAL *values = values_, *weight = weight_,
+               *counts = weight ? weight : values; /* 0 is not outside; not NULL: see read_labels */
     const BITS one = FN(to_bits)(1);
     BITS seen = 0;
     for (int64_t i = 0; i < n; i++)
-        seen = FN(see)(seen, FN(unit_bits)(values[i], weight ? weight[i] : 1), one, 1);
+        seen = FN(see)(seen, FN(unit_bits)(values[i], counts[i]), one, 1);
     for (int64_t i = 0; FN(saw_above)(one, seen) && i < n; i++)
         if ((values[i] < 0 || values[i] > 1) && (!weight || weight[i] != 0))
             return i;

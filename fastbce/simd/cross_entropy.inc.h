@@ -84,12 +84,18 @@ FB_INLINE int64_t FN(read_labels)(FN(group) * group, const fb_rows *rows, const 
                                   int64_t count, int kind)
 {
     const REAL *class_weight = kind == FN(LABELS) ? rows->class_weight : NULL, *weights = rows->weight;
+    const int64_t *labels = rows->labels;
     const int64_t row = rows->apart.x ? 1 : rows->row_stride.x, class = rows->apart.x ? rows->apart.x : 1;
     int64_t bad = -1, wrong = 0;
-    for (int64_t i = 0; i < count; i++)
-        group->given[i] = weights ? weights[start + i] : 1;
-    for (int64_t i = 0; i < count; i++) {
-        group->label[i] = rows->labels ? rows->labels[start + i] : 0;
+    /* Loops of their own: of a choice clang makes reads from NULL that a mask leaves out, each of which takes hundreds of cycles. */
+    for (int64_t i = 0; i < count && !weights; i++)
+        group->given[i] = 1;
+    for (int64_t i = 0; i < count && weights; i++)
+        group->given[i] = weights[start + i];
+    for (int64_t i = 0; i < count && !labels; i++)
+        group->label[i] = 0;
+    for (int64_t i = 0; i < count && labels; i++) {
+        group->label[i] = labels[start + i];
         wrong |= (uint64_t)group->label[i] >= (uint64_t)rows->classes ? 1 : 0;
     }
     for (int64_t i = count - 1; i >= 0 && wrong; i--)
@@ -100,9 +106,11 @@ FB_INLINE int64_t FN(read_labels)(FN(group) * group, const fb_rows *rows, const 
         }
     for (int64_t i = 0; i < count; i++) {
         const int64_t label = group->label[i];
-        group->weight[i] = class_weight ? group->given[i] * class_weight[label] : group->given[i];
+        group->weight[i] = group->given[i];
         group->logit[i] = rows->bring ? 0 : x[i * row + label * class];
     }
+    for (int64_t i = 0; i < count && class_weight; i++)
+        group->weight[i] *= class_weight[group->label[i]];
     return bad;
 }
 

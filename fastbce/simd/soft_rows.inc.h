@@ -55,8 +55,10 @@ FB_INLINE const REAL *FN(targets_of)(const fb_rows *rows, int64_t row, int64_t l
 
     if (FN(targets_as_given)(rows))
         return given;
-    for (int64_t i = 0; i < n; i++)
-        t[i] = FN(target)(given ? given[i] : 0, smoothing, uniform);
+    for (int64_t i = 0; i < n && !given; i++) /* a loop of its own: see read_labels */
+        t[i] = FN(target)(0, smoothing, uniform);
+    for (int64_t i = 0; i < n && given; i++)
+        t[i] = FN(target)(given[i], smoothing, uniform);
     if (rows->labels && label >= start && label < start + n)
         t[label - start] = FN(target)(1, smoothing, uniform);
     if (weight)

@@ -158,7 +158,8 @@ FB_INLINE void FN(exp_begin)(const REAL *x, const FN(peaks) * peaks, FN(reduced_
 }
 
 /* e = exp(x - max), and -1 where x is max: a class of its own, which the sum leaves out. e may be x. Those that are no ties
- * are taken from ties: of the opposite comparison GCC would make another one. */
+ * are taken from ties, and all is done with the bits of one comparison: of others GCC would make one each, and of a choice two
+ * sums. */
 FB_INLINE void FN(exp_end)(const REAL *x, const REAL *max, const FN(reduced_lanes) * from, REAL *e, REAL *two,
                            SIGNED_BITS *ties)
 {
@@ -172,12 +173,12 @@ FB_INLINE void FN(exp_end)(const REAL *x, const REAL *max, const FN(reduced_lane
     FB_INDEPENDENT
     FB_ROLLED
     for (int i = 0; i < FB_LANES; i++) {
-        const int other = x[i] != max[i];
+        const SIGNED_BITS other = -(SIGNED_BITS)(x[i] != max[i]); /* all bits, or none */
         const FN(reduced) reduced = {from->r[i], from->k[i], from->scale[i]};
-        const REAL value = FN(exp_reduced)(reduced);
-        ties[i] -= other;
-        two[i] += other ? value : 0;
-        e[i] = other ? value : -1;
+        const BITS value = FN(to_bits)(FN(exp_reduced)(reduced)) & (BITS)other;
+        ties[i] += other;
+        two[i] += FN(from_bits)(value);
+        e[i] = FN(from_bits)(value | (FN(to_bits)(-1) & ~(BITS)other));
     }
 #endif
 }
