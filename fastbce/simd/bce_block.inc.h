@@ -530,30 +530,25 @@ static int FN(bce_probs_unclipped)(const fb_block *block)
 static __attribute__((noinline)) int FN(bce_probs_clipped)(const fb_block *block)
 {
     const int64_t n = block->n & -FB_LANES;
-    const REAL *x = block->x, *weight = block->weight,
-               *counts = weight ? weight : x; /* 0 is not outside; not NULL: see read_labels */
+    const REAL *x = block->x, *weight = block->weight;
     const REAL low = (REAL)block->clip_low, high = (REAL)block->clip_high;
     REAL *loss = block->loss, *grad = block->grad;
     REAL clipped[FB_BLOCK] FB_ALIGNED, slope[FB_BLOCK] FB_ALIGNED;
-    const BITS one = FN(to_bits)(1);
-    BITS seen = 0;
 
     for (int64_t at = 0; block->ahead && at < n; at += FB_LANES) {
         FN(fetch_vector)(x + block->ahead + at);
         if (grad)
             FN(fetch_vector)(grad + block->ahead + at);
     }
-    for (int64_t i = 0; i < n; i++) {
-        seen = FN(see)(seen, FN(unit_bits)(x[i], counts[i]), one, 1);
+    for (int64_t i = 0; i < n; i++)
         clipped[i] = x[i] > low ? x[i] < high ? x[i] : high : low; /* also what is NaN */
-    }
     fb_block inner = *block;
     inner.x = clipped;
     inner.grad = grad ? slope : NULL;
-    const int outside = FN(saw_above)(one, seen), targets_outside = FN(bce_probs_unclipped)(&inner);
+    const int outside = FN(any_outside)(n, x, weight), targets_outside = FN(bce_probs_unclipped)(&inner);
 
     for (int64_t i = 0; outside && i < n; i++) {
-        const int stays = x[i] != x[i] && counts[i] != 0;
+        const int stays = x[i] != x[i] && !(weight && weight[i] == 0);
         loss[i] = stays ? x[i] : loss[i];
         slope[i] = stays ? x[i] : slope[i];
     }

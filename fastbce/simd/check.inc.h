@@ -58,16 +58,24 @@ static void FN(repeat)(int64_t n, int64_t first, int64_t times, const void *valu
     }
 }
 
+/* Whether a value that counts may be outside [0, 1]. weight NULL: all count. (Loops of their own, see read_labels.) */
+FB_INLINE int FN(any_outside)(int64_t n, const REAL *values, const REAL *weight)
+{
+    const BITS one = FN(to_bits)(1);
+    BITS seen = 0;
+    for (int64_t i = 0; i < n && !weight; i++)
+        seen = FN(see)(seen, FN(to_bits)(values[i]), one, 1);
+    for (int64_t i = 0; i < n && weight; i++)
+        seen = FN(see)(seen, FN(unit_bits)(values[i], weight[i]), one, 1);
+    return FN(saw_above)(one, seen);
+}
+
 /* The first element that counts and lies outside [0, 1], or -1. NaN is not outside. */
 static int64_t FN(outside)(int64_t n, const void *values_, const void *weight_)
 {
-    const REAL *values = values_, *weight = weight_,
-               *counts = weight ? weight : values; /* 0 is not outside; not NULL: see read_labels */
-    const BITS one = FN(to_bits)(1);
-    BITS seen = 0;
-    for (int64_t i = 0; i < n; i++)
-        seen = FN(see)(seen, FN(unit_bits)(values[i], counts[i]), one, 1);
-    for (int64_t i = 0; FN(saw_above)(one, seen) && i < n; i++)
+    const REAL *values = values_, *weight = weight_;
+    const int any = FN(any_outside)(n, values, weight);
+    for (int64_t i = 0; any && i < n; i++)
         if ((values[i] < 0 || values[i] > 1) && (!weight || weight[i] != 0))
             return i;
     return -1;
