@@ -81,6 +81,13 @@ def calls():
                     rows = np.stack([first, np.zeros_like(first), first / 2], axis=1)
                 name = f"{function}-{dtype.__name__}-awkward-{target}"
                 yield name, function, rows, targets, {"reduction": "none"}
+    rng = np.random.default_rng(12)
+    for dtype in (np.float32, np.float64):  # gradients that are 0, of either sign
+        for n_classes in (1, 2, 3, 150):
+            rows = rng.choice(np.array([0, 1e30, -1e30], dtype), (400, n_classes))
+            targets = rng.integers(-1, 2, rows.shape).astype(dtype)
+            name = f"cross_entropy-{dtype.__name__}-negative-{n_classes}"
+            yield name, "cross_entropy", rows, targets, {"reduction": "none"}
 
 
 def stored(value):

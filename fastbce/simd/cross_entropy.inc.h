@@ -188,7 +188,8 @@ FB_INLINE void FN(finish)(FN(group) * group, int64_t count, int kind, const fb_r
         }
         loss[i] = given == 0 ? 0 : (REAL)(given * value + 0);
         group->factor[i] = (REAL)FN(over)(factor, total);
-        group->entry[i] = given == 0 ? 0 : (REAL)(-FN(over)(minus_entry, total) * weight);
+        /* not -FN(over)(...) * weight: GCC 12 takes the minus into the fma, where it makes another zero */
+        group->entry[i] = given == 0 ? 0 : (REAL)(FN(over)(minus_entry, total) * -weight);
     }
 }
 
