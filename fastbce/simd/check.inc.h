@@ -59,7 +59,7 @@ static void FN(repeat)(int64_t n, int64_t first, int64_t times, const void *valu
 }
 
 /* Whether a value that counts may be outside [0, 1]. weight NULL: all count. (Loops of their own, see read_labels.) */
-FB_INLINE int FN(any_outside)(int64_t n, const REAL *values, const REAL *weight)
+FB_INLINE int FN(maybe_outside)(int64_t n, const REAL *values, const REAL *weight)
 {
     const BITS one = FN(to_bits)(1);
     BITS seen = 0;
@@ -74,8 +74,8 @@ FB_INLINE int FN(any_outside)(int64_t n, const REAL *values, const REAL *weight)
 static int64_t FN(outside)(int64_t n, const void *values_, const void *weight_)
 {
     const REAL *values = values_, *weight = weight_;
-    const int any = FN(any_outside)(n, values, weight);
-    for (int64_t i = 0; any && i < n; i++)
+    const int maybe = FN(maybe_outside)(n, values, weight);
+    for (int64_t i = 0; maybe && i < n; i++)
         if ((values[i] < 0 || values[i] > 1) && (!weight || weight[i] != 0))
             return i;
     return -1;

@@ -6,13 +6,14 @@
  * u = v / (1 + t), with v a sum of two terms that are not negative; so log u = log v - log1p(t) cancels nothing, and
  * where the target is hard v is 1 or t, and log v is 0 or -|x| exactly. But u^2 needs neither: gamma is 2 by default.
  *
- * ordinary: as logits are, and alpha is neither 0 nor 1. So nothing is infinite, and t is not 0. */
+ * ordinary: as logits are, and alpha is not 0. So nothing that counts is infinite, and t is not 0. */
 
 typedef struct {
     REAL loss, grad;
 } FN(focal_pair);
 
-/* alpha times the rest: an alpha of 0 takes an infinite value away, and keeps a NaN. ordinary: there is neither. */
+/* alpha times the rest: an alpha of 0 takes an infinite value away, and keeps a NaN. ordinary: there is no infinite one, and an
+ * alpha of 1 makes 0 only of what is positive. */
 FB_INLINE REAL FN(times)(REAL coefficient, REAL value, int ordinary)
 {
     const REAL product = coefficient * value;
