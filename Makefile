@@ -29,7 +29,7 @@ FUZZ_SECONDS ?= 300
 .NOTPARALLEL:
 .SUFFIXES:
 .PHONY: help demo test test-all test-peers test-asan test-old-cpu test-serial test-tsan test-memcheck test-parallel fuzz \
-        hashes lint format bench bench-compare bench-check dashboard build clean
+        hashes accuracy lint format bench bench-compare bench-check variants dashboard build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -93,6 +93,9 @@ test-serial: build/serial/.built $(VENV)/.built $(VENV)/.group-test ## run some 
 hashes: $(VENV)/.built $(VENV)/.group-test ## rewrite tests/kernel_hashes.txt, after a change that is meant to move bits
 	$(BIN)/python tests/test_kernel_hashes.py --update
 
+accuracy: $(VENV)/.built $(VENV)/.group-accuracy $(if $(findstring --peers,$(ARGS)),$(VENV)/.group-peers) ## measure every error in ULP (ARGS=--exhaustive: every float32)
+	$(BIN)/python tools/accuracy.py $(ARGS)
+
 lint: $(VENV)/.built $(VENV)/.group-lint ## check style and types: Python, stubs, Cython, C
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -112,6 +115,9 @@ bench: $(VENV)/.asv ## measure the last commit with asv, one round (BENCH=regex 
 bench-compare: $(VENV)/.asv ## fail if the last commit is slower than BASE=revision, beside NumPy, by over 15 %
 	@test -n "$(BASE)" || { echo "usage: make bench-compare BASE=revision" >&2; exit 2; }
 	@$(WITHIN) python tools/compare_speed.py '$(BASE)' --bench '$(or $(BENCH),$(RATIOS))'
+
+variants: $(VENV)/.built $(VENV)/.group-test ## time options, layouts and dtypes beside the plain call
+	$(BIN)/python tools/variants.py $(ARGS)
 
 dashboard: $(VENV)/.asv $(VENV)/.dashboard ## measure the last N=3 commits of main that were not yet; publish all as HTML
 	$(ASV) run --skip-existing --attribute rounds=1 $(if $(BENCH),--bench '$(BENCH)') main~$(N)..main

@@ -1,6 +1,6 @@
 """Inputs at which the largest errors were found: tests begin with them, and so does tools/accuracy.py.
 
-After a change of a formula: `python tools/accuracy.py --worst` prints WORST anew.
+After a change of a formula: `make accuracy ARGS=--worst` prints WORST anew.
 """
 
 import numpy as np

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Measure how far every result is from the exact one, in ULP, and print the worst with its input.
 
-    python tools/accuracy.py                 # samples: half a minute on 2 cores
-    python tools/accuracy.py --only "^bce,"  # the cases whose name matches
-    python tools/accuracy.py --exhaustive --peers --write docs/accuracy.md  # every float32
+    make accuracy                        # samples: half a minute on 2 cores
+    make accuracy ARGS='--only "^bce,"'  # the cases whose name matches
+    make accuracy ARGS='--exhaustive --peers --write docs/accuracy.md'  # every float32
 
 What is measured, with the bounds, is in tests/accuracy_cases.py; exact values come from tools/ulp/exact.c.
 Exits with 1 if a result is beyond its bound. Needs tqdm, mpmath, ml_dtypes and a C compiler: without

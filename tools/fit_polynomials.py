@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Fit the polynomials of fastbce/simd/real_f32.h and real_f64.h, and print them with their errors.
 
-    python tools/fit_polynomials.py
+    .venv/bin/python tools/fit_polynomials.py
 
 Each is the minimax polynomial of a function on an interval, found by Remez' exchange algorithm in 200-bit
 arithmetic. The error that is made equal is weighted, so that the figure printed is the error of the final

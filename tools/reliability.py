@@ -1,6 +1,6 @@
-"""The times in docs/reliability.md: ``python tools/reliability.py``, on a machine that does nothing else.
+"""The times in docs/reliability.md: ``.venv/bin/python tools/reliability.py``.
 
-What must hold without a clock is in the tests.
+On a machine that does nothing else. What must hold without a clock is in the tests.
 """
 
 import os

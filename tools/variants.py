@@ -1,4 +1,4 @@
-"""Time options, layouts and dtypes relative to the plain call: ``python tools/variants.py``.
+"""Time options, layouts and dtypes relative to the plain call: ``make variants``.
 
 Each has 4 million logits; loss and gradient are written to arrays that exist. The plain call and one variant
 take turns, so that caches hold as much of one as of the other; the ratios are of the fastest calls. On a
