@@ -95,7 +95,7 @@ def main(arguments: list[str] | None = None) -> None:
             if importlib.util.find_spec(name) is None
         ]
         if missing:
-            parser.error(f"bench needs {' and '.join(missing)}: pip install 'fastbce[bench]'")
+            parser.error(f"bench needs {' and '.join(missing)}: pip install {' '.join(missing)}")
         _bench.run(args)
     else:
         parser.print_help()

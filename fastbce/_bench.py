@@ -370,7 +370,6 @@ def draw(rows: list[Row], bandwidth: float, args: argparse.Namespace) -> None:
     figure = Figure(figsize=(5.6 * len(args.loss) + 1.8, 5.4), layout="constrained")
     figure.suptitle(f"Loss and gradient, {args.dtype}, {show_threads(args.threads)}: time per element")
     panels = figure.subplots(1, len(args.loss), sharey=True, squeeze=False)[0]
-    floors = []
     for panel, loss in zip(panels, args.loss, strict=True):
         of_loss = [row for row in rows if row.loss == loss]
         for name in ("fastbce", *args.peers):
@@ -382,17 +381,12 @@ def draw(rows: list[Row], bandwidth: float, args: argparse.Namespace) -> None:
                 style = {"color": f"C{list(PEERS).index(name) + 1}", "linewidth": 1.4, "markersize": 4}
             panel.plot(sizes, times, "o-", label=name, **style)
         floor = statistics.mean(row.memory_seconds / row.size * 1e9 for row in of_loss)
-        panel.axhline(floor, color="black", linestyle="--", linewidth=1)
-        panel.annotate(
-            f"memory: {floor * 1e-9 * bandwidth:.3g} bytes per element at {bandwidth / 1e9:.3g} GB/s",
-            (0.02, floor), xycoords=("axes fraction", "data"),
-            xytext=(0, -4), textcoords="offset points", va="top", fontsize=9,
-        )  # fmt: skip
+        memory = panel.axhline(floor, color="black", linestyle="--", linewidth=1)
+        text = f"memory: {floor * 1e-9 * bandwidth:.3g} bytes per element at {bandwidth / 1e9:.3g} GB/s"
+        panel.legend([memory], [text], loc="upper right", frameon=False)  # where large arrays leave room
         panel.set(title=show_loss(loss, args), xlabel="elements", xscale="log", yscale="log")
-        floors.append(floor)
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("ns per element")
-    panels[0].set_ylim(bottom=min(panels[0].get_ylim()[0], min(floors) / 1.8))  # room for the label below
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     figure.savefig(args.plot, dpi=110)
 
