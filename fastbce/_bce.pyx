@@ -422,7 +422,8 @@ def bce(probs, targets, *, sample_weight=None, pos_weight=None, label_smoothing=
     Returns
     -------
     float or ndarray
-        The reduced loss, or with ``reduction="none"`` the loss of each element.
+        The reduced loss, or with ``reduction="none"`` the loss of each element. Of nothing that is left, or of
+        weights that add up to 0, a sum is 0 and a mean nan. A NaN that counts makes its loss NaN, without an error.
 
     Raises
     ------
@@ -430,6 +431,14 @@ def bce(probs, targets, *, sample_weight=None, pos_weight=None, label_smoothing=
         An argument of the wrong kind or dtype.
     ValueError
         A wrong shape or value; a probability or target outside [0, 1], with its position.
+
+    Examples
+    --------
+    >>> import fastbce as fb
+    >>> fb.bce([0.5, 0.25], [1, 0], reduction="none").round(6).tolist()
+    [0.693147, 0.287682]
+    >>> fb.bce([0.0], [1]), round(fb.bce([0.0], [1], eps=1e-7), 6)  # torch's limit; Keras'
+    (100.0, 16.118096)
     """
     return any_call(PROBS, VALUE, probs, targets, sample_weight, pos_weight, label_smoothing, where, eps, reduction,
                     normalizer, None, loss_out, None, num_threads)
@@ -462,6 +471,13 @@ def bce_value_and_grad(probs, targets, *, sample_weight=None, pos_weight=None, l
     ------
     TypeError, ValueError
         As in `bce`.
+
+    Examples
+    --------
+    >>> import fastbce as fb
+    >>> loss, grad = fb.bce_value_and_grad([0.5, 0.25], [1, 0], reduction="sum")
+    >>> round(loss, 6), grad.round(6).tolist()
+    (0.980829, [-2.0, 1.333333])
     """
     return any_call(PROBS, VALUE_AND_GRAD, probs, targets, sample_weight, pos_weight, label_smoothing, where, eps,
                     reduction, normalizer, out, loss_out, None, num_threads)
@@ -494,6 +510,14 @@ def bce_with_logits(logits, targets, *, sample_weight=None, pos_weight=None, lab
         An argument of the wrong kind or dtype.
     ValueError
         A wrong shape or value; a target outside [0, 1], with its position.
+
+    Examples
+    --------
+    >>> import fastbce as fb
+    >>> round(fb.bce_with_logits([0.0, 2.0], [1, 0]), 6)
+    1.410038
+    >>> fb.bce_with_logits([0.0, 2.0], [1, 0], pos_weight=3, reduction="none").round(6).tolist()
+    [2.079442, 2.126928]
     """
     return any_call(LOGITS, VALUE, logits, targets, sample_weight, pos_weight, label_smoothing, where, None,
                     reduction, normalizer, None, loss_out, proba_out, num_threads)
@@ -608,6 +632,12 @@ def sigmoid_focal_loss(logits, targets, *, alpha=0.25, gamma=2.0, sample_weight=
     References
     ----------
     .. [1] T.-Y. Lin, P. Goyal, R. Girshick, K. He, P. Dollar, "Focal loss for dense object detection", ICCV 2017.
+
+    Examples
+    --------
+    >>> import fastbce as fb
+    >>> fb.sigmoid_focal_loss([0.0, 2.0], [1, 0], reduction="none").round(6).tolist()
+    [0.043322, 1.237559]
     """
     return general_call(FOCAL, VALUE, logits, targets, sample_weight, None, 0.0, where, None, alpha, gamma, reduction,
                         normalizer, None, None, loss_out, proba_out, num_threads)

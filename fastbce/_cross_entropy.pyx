@@ -1272,7 +1272,8 @@ def cross_entropy(logits, targets, *, axis=-1, sample_weight=None, class_weight=
     Returns
     -------
     float or ndarray
-        The reduced loss, or with ``reduction="none"`` the loss of each row.
+        The reduced loss, or with ``reduction="none"`` the loss of each row. Of nothing that is left, or of
+        weights that add up to 0, a sum is 0 and a mean nan. A NaN that counts makes its loss NaN, without an error.
 
     Raises
     ------
@@ -1282,6 +1283,15 @@ def cross_entropy(logits, targets, *, axis=-1, sample_weight=None, class_weight=
         A wrong shape or value.
     IndexError
         A label outside [0, C), with its position. Nothing has been written then.
+
+    Examples
+    --------
+    >>> import fastbce as fb
+    >>> x = [[2.0, 0.0, -1.0], [0.0, 1.0, 0.0]]
+    >>> fb.cross_entropy(x, [0, 2], reduction="none").round(6).tolist()
+    [0.169846, 1.551445]
+    >>> round(fb.cross_entropy(x, [[1, 0, 0], [0, 0.5, 0.5]]), 6)  # probabilities
+    0.610645
     """
     return any_call(VALUE, logits, targets, axis, sample_weight, class_weight, label_smoothing, ignore_index, where,
                     reduction, normalizer, None, loss_out, proba_out, num_threads)

@@ -620,6 +620,14 @@ class SigmoidFocalLoss(_Loss[Value]):
     ------
     TypeError, ValueError
         As in `sigmoid_focal_loss`.
+
+    Examples
+    --------
+    >>> import fastbce as fb
+    >>> loss = fb.SigmoidFocalLoss(gamma=1.5, reduction="sum")
+    >>> value, grad = loss.value_and_grad([0.0, 2.0], [1, 0])
+    >>> round(value, 6)
+    1.379911
     """
 
     @overload

@@ -71,6 +71,26 @@ NAMES = {
 }
 
 
+IN_SHORT = {
+    "binary, hard targets": "bce(_with_logits)?, hard",
+    "binary, soft targets": "bce(_with_logits)?, soft",
+    "binary, with `pos_weight` or `label_smoothing`": "bce.*, (pos_weight|label_smoothing)",
+    "focal, hard targets": "sigmoid_focal_loss, hard",
+    "focal, soft targets": "sigmoid_focal_loss, soft",
+    "cross-entropy, labels": "cross_entropy, labels.*",
+    "cross-entropy, rows of probabilities or `label_smoothing`": "cross_entropy, (soft|label_smoothing).*",
+}
+
+
+def test_accuracy_in_short_is_that_of_its_table():
+    page = (ROOT / "docs/accuracy.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+) \| ([\d.]+) \| ([\d.]+) \|$", page, re.MULTILINE)
+    assert {name for name, *_ in rows} == set(IN_SHORT)
+    for name, loss, gradient in rows:
+        expected = [worst(IN_SHORT[name], ["float32", "float64"], result) for result in ("loss", "gradient")]
+        assert [float(loss), float(gradient)] == expected, name
+
+
 def test_accuracy_is_that_of_its_page():
     section = README.split("## Accuracy")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (`.*) \| (float[\w, ]+) \| .* \| ([\d.]+) \| ([\d.]+) \|$", section, re.MULTILINE)
