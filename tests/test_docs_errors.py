@@ -3,6 +3,7 @@
 import inspect
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,10 +30,10 @@ def as_pattern(message):
     return ".*".join(re.escape(part) for part in message.split(ANYTHING))
 
 
-def raised_by(call):
+def raised_by(call, folder):
     """Name and message of the exception; of the last line of a process, where the call is a command."""
-    settings = re.match(r"(FASTBCE_\w+)=(\S+) python -c \"(.*)\"$", call)
-    if settings is None:
+    command = re.match(r"(?:(FASTBCE_\w+)=(\S+)|cd clone;) python -c \"(.*)\"$", call)
+    if command is None:
         names = {}
         exec(re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1], names)
         if "torch" in call:
@@ -40,19 +41,23 @@ def raised_by(call):
         with pytest.raises(Exception) as error:  # noqa: PT011
             eval(call, names)
         return type(error.value).__name__, str(error.value)
-    name, value, program = settings.groups()
+    name, value, program = command.groups()
+    options = []
+    if name is None:
+        options = ["-S"]  # or an editable installation comes first
+        shutil.copytree(ROOT / "fastbce", folder / "fastbce", ignore=shutil.ignore_patterns("*.so"))
     run = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | {"PYTHONPATH": str(Path(fb.__file__).parents[1]), name: value},
-        capture_output=True, text=True, timeout=60, check=False,
+        [sys.executable, *options, "-c", program],
+        env=os.environ | {"PYTHONPATH": str(Path(fb.__file__).parents[1])} | ({name: value} if name else {}),
+        cwd=folder, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert run.returncode != 0
     return tuple(run.stderr.splitlines()[-1].split(": ", 1))
 
 
 @pytest.mark.parametrize(("call", "exception", "message"), ROWS, ids=[call for call, _, _ in ROWS])
-def test_each_call_raises_what_the_page_says(call, exception, message):
-    actual = raised_by(call)
+def test_each_call_raises_what_the_page_says(call, exception, message, tmp_path):
+    actual = raised_by(call, tmp_path)
     assert actual[0] == exception
     assert re.fullmatch(as_pattern(message), actual[1]), actual[1]
 
