@@ -2,6 +2,8 @@
 
 import argparse
 import importlib.util
+import math
+import os
 from pathlib import Path
 
 import fastbce as fb
@@ -27,14 +29,37 @@ def _peers(text: str) -> list[str]:
     return chosen
 
 
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive integer, got {text!r}")
-    return int(text)
+def _at_least_one(text: str, most: int = 4096) -> int:
+    digits = text.lstrip("0")  # of thousands Python makes no number
+    if not digits.isdecimal() or len(digits) > 10 or int(digits) > most:
+        raise argparse.ArgumentTypeError(f"expected a positive integer, {most:,} at most, got {text!r}")
+    return int(digits)
 
 
 def _sizes(text: str) -> list[int]:
-    return sorted({_at_least_one(size) for size in text.split(",")})
+    return sorted({_at_least_one(size, 10**9) for size in text.split(",")})
+
+
+def _classes(text: str) -> int:
+    return _at_least_one(text, 10**9)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, got {text!r}")
+    return seconds
+
+
+def _file(text: str) -> Path:
+    """A file that can be written, as far as its folder says: to be told after a minute would be late."""
+    path = Path(text)
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"expected a file in a folder that can be written, got {text!r}")
+    return path
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,18 +92,18 @@ def _parser() -> argparse.ArgumentParser:
         help="numbers of logits or probabilities (default: 32 to 4,000,000)",
     )  # fmt: skip
     bench.add_argument(
-        "--classes", type=_at_least_one, default=10, metavar="N", help="of cross_entropy (default: 10)"
+        "--classes", type=_classes, default=10, metavar="N", help="of cross_entropy (default: 10)"
     )
     bench.add_argument(
         "--threads", type=_at_least_one, default=fb.get_num_threads(), metavar="N",
         help="how many threads each library may use (default: %(default)s)",
     )  # fmt: skip
     bench.add_argument(
-        "--seconds", type=float, default=45.0, metavar="S",
+        "--seconds", type=_seconds, default=45.0, metavar="S",
         help="how long to measure in all; imports and compilers come on top (default: 45)",
     )  # fmt: skip
-    bench.add_argument("--plot", type=Path, metavar="FILE.png", help="draw time per element against size")
-    bench.add_argument("--json", type=Path, metavar="FILE", help="write all times, in seconds")
+    bench.add_argument("--plot", type=_file, metavar="FILE.png", help="draw time per element against size")
+    bench.add_argument("--json", type=_file, metavar="FILE", help="write all times, in seconds")
     return parser
 
 
@@ -96,6 +121,11 @@ def main(arguments: list[str] | None = None) -> None:
         ]
         if missing:
             parser.error(f"bench needs {' and '.join(missing)}: pip install {' '.join(missing)}")
+        if args.plot and args.plot.suffix[1:] not in _bench.plot_formats():
+            known = ", ".join("." + name for name in _bench.plot_formats())
+            parser.error(
+                f"argument --plot: expected a file that ends with one of {known}, got {str(args.plot)!r}"
+            )
         _bench.run(args)
     else:
         parser.print_help()

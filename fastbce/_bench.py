@@ -363,6 +363,13 @@ def make_table(rows: list[Row], args: argparse.Namespace) -> Any:
     return table
 
 
+def plot_formats() -> list[str]:
+    """What a plot's file name may end with."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    return sorted(FigureCanvasBase.get_supported_filetypes())
+
+
 def draw(rows: list[Row], bandwidth: float, args: argparse.Namespace) -> None:
     """Draw time per element against size: a panel for each loss, a line for each library."""
     from matplotlib.figure import Figure

@@ -1,6 +1,7 @@
 """`python -m fastbce`: what it prints and writes, and that its comparison compares the same thing."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -102,8 +103,34 @@ def test_wrong_arguments_say_what_is_expected(capsys, monkeypatch):
     message = fails(capsys, "bench", "--peers", "numpy,jax")
     assert "--peers: 'jax' is not installed; available here: numpy,torch\n" in message
     assert "expected some of bce_with_logits,bce" in fails(capsys, "bench", "--loss", "mse")
-    assert "--sizes: expected a positive integer, got '1.5'" in fails(capsys, "bench", "--sizes", "1,1.5")
-    assert "--threads: expected a positive integer, got '0'" in fails(capsys, "bench", "--threads", "0")
+    assert "--sizes: expected a positive integer, 1,000,000,000 at most, got '1.5'" in fails(
+        capsys, "bench", "--sizes", "1,1.5"
+    )
+    assert "--threads: expected a positive integer, 4,096 at most, got '0'" in fails(
+        capsys, "bench", "--threads", "0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--threads", "9" * 5000),
+        ("--sizes", "99999999999999"),
+        ("--seconds", "inf"),
+        ("--seconds", "nan"),
+        ("--seconds", "-1"),
+        ("--plot", "no/such/folder/speed.png"),
+        ("--plot", "speed.nonsense"),
+        ("--plot", "speed"),
+        ("--json", "."),
+    ],
+)
+def test_what_cannot_work_is_said_at_once(capsys, monkeypatch, option, value):
+    """Not after a minute of measuring."""
+    monkeypatch.setattr(_bench, "run", None)
+    assert re.search(
+        f"{option}: expected .*, got '{re.escape(value)}'", fails(capsys, "bench", option, value)
+    )
 
 
 @pytest.mark.parametrize("missing", ["rich", "matplotlib"])
