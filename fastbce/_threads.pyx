@@ -87,18 +87,26 @@ def _cgroup_quota(root="/"):
     return min(found, default=None)
 
 
+def _as_count(text):
+    """The number that a text says, or 0. Of thousands of digits Python makes none."""
+    text = text.strip().lstrip("0")
+    return int(text) if text.isdecimal() and len(text) < 20 else 0
+
+
 def _initial(environ, affinity, quota):
     """The number of threads to start with, and who says so."""
     given = environ.get("FASTBCE_NUM_THREADS")
     if given is not None:
-        if not given.strip().isdecimal() or int(given) < 1:
+        count = _as_count(given)
+        if count < 1:
             raise ImportError(f"FASTBCE_NUM_THREADS: expected a positive integer, got {given!r}")
-        return int(given), "FASTBCE_NUM_THREADS"
+        return count, "FASTBCE_NUM_THREADS"
     if not FB_OPENMP:
         return 1, "no OpenMP"
     given = environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()  # a list has one a level of nesting
-    if given.isdecimal() and int(given) > 0:
-        return int(given), "OMP_NUM_THREADS"
+    count = _as_count(given)
+    if count > 0:
+        return count, "OMP_NUM_THREADS"
     return (quota, "cgroup quota") if quota is not None and quota < affinity else (affinity, "CPU affinity")
 
 

@@ -117,6 +117,7 @@ def test_no_cgroups(tmp_path):
         ({"OMP_NUM_THREADS": " 5 , 2"}, 2, 1, (5, "OMP_NUM_THREADS")),
         ({"OMP_NUM_THREADS": ""}, 2, 1, (1, "cgroup quota")),
         ({"OMP_NUM_THREADS": "0"}, 2, None, (2, "CPU affinity")),
+        ({"OMP_NUM_THREADS": "9" * 5000}, 2, None, (2, "CPU affinity")),
         ({"FASTBCE_NUM_THREADS": "4"}, 2, 1, (4, "FASTBCE_NUM_THREADS")),
         ({"FASTBCE_NUM_THREADS": "4", "OMP_NUM_THREADS": "5"}, 2, 1, (4, "FASTBCE_NUM_THREADS")),
     ],
