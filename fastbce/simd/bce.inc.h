@@ -9,22 +9,24 @@ FB_INLINE REAL FN(against)(REAL x, REAL a, REAL b)
 }
 
 /* loss = (a + b) log1p(t) + c |x|, t = exp(-|x|), c = against(x). The sum keeps what its rounding loses, so only the last
- * operation rounds. ordinary: |x| is no more than 42.
+ * operation rounds, and c, where a target is soft. ordinary: |x| is no more than 42. A pos_weight may make it infinite all the
+ * same.
  *
  * Error, a hard target: 0.906 ULP at x = 4.470031, y = 1 (float), 0.879 at x = 7.519096668559545e-08, y = 0 (double). A soft
  * one: 1.98 at x = 31.36170617096, y = 0.4901465 (double). */
-FB_INLINE REAL FN(bce_logits_loss)(REAL x, REAL c, FN(pair) twice_log, REAL a_plus_b, int weighted,
+FB_INLINE REAL FN(bce_logits_loss)(REAL x, REAL c, FN(pair) twice_log, REAL a_plus_b, int weights,
                                    int ordinary)
 {
+    const int weighted = weights >= FB_SMOOTHED, finite = ordinary && weights != FB_OF_TERMS;
     /* 0 for an infinite logit that is right */
     const REAL distance = !ordinary && c == 0 ? 0 : FABS(x);
     const REAL half = weighted ? (REAL)0.5 * a_plus_b : (REAL)0.5;
     const REAL curve = half * twice_log.high;
     const REAL sum = FMA(c, distance, curve);
-    const REAL part = FMA(-c, distance, sum);
-    const REAL lost = FMA(c, distance, part - sum) + (curve - part);
+    const REAL part = FMA(-c, distance, sum), product = sum - part; /* c |x|, rounded */
+    const REAL lost = FMA(c, distance, -product) + (curve - (sum - product));
     const REAL low = FMA(half, twice_log.low, weighted ? lost + FMA(half, twice_log.high, -curve) : lost);
-    return !ordinary && sum == (REAL)INFINITY ? sum : sum + low;
+    return !finite && sum == (REAL)INFINITY ? sum : sum + low;
 }
 
 /* d/dx = sign(x) (c - (a + b) u), u = t / (1 + t) the sigmoid of -|x|, rounded.
@@ -81,13 +83,15 @@ FB_INLINE REAL FN(times_power)(REAL number, FN(likelihood) z)
     return FN(from_bits)(FN(to_bits)(number) + (FN(to_bits)(z.power) - FN(to_bits)(1)));
 }
 
-/* number / z, where that is normal: by 1 - lack, where one step corrects what rounding took, then by a power of two. The
- * difference in the remainder is exact: rounded lies between number / 2 and number * 2. */
-FB_INLINE REAL FN(over_likelihood)(REAL number, FN(likelihood) z)
+/* number / z, where that is not subnormal: by 1 - lack, where one step corrects what rounding took, then by a power of two. The
+ * difference in the remainder is exact: rounded lies between number / 2 and number * 2. A number with a pos_weight in it may be
+ * so large that rounded is infinite. */
+FB_INLINE REAL FN(over_likelihood)(REAL number, FN(likelihood) z, int weights)
 {
     const REAL rounded = number * z.inverse;
     const REAL remainder = FMA(rounded, z.lack, number - rounded);
-    return FMA(remainder, z.inverse, rounded) * z.power;
+    const REAL corrected = FMA(remainder, z.inverse, rounded);
+    return (weights == FB_OF_TERMS && rounded == (REAL)INFINITY ? rounded : corrected) * z.power;
 }
 
 /* number / q, with inverse near 1 / q, where one step corrects what rounding took; not of numbers that are so large or small that
@@ -127,7 +131,8 @@ FB_INLINE REAL FN(bce_probs_at_limit)(REAL p, REAL a, REAL b, REAL a_low)
     const REAL far = (high ? p - 1 : p) * scale, low = high ? a_low * scale : 0;
     const REAL difference = (high ? a : -b) * scale + FMA(far, a + b, low);
     const REAL rounded = difference * inverse_floor;
-    return FMA(FMA(-rounded, scaled_floor, difference), inverse_floor, rounded);
+    const REAL corrected = FMA(FMA(-rounded, scaled_floor, difference), inverse_floor, rounded);
+    return FABS(rounded) == (REAL)INFINITY ? rounded : corrected;
 }
 
 typedef struct {
@@ -135,7 +140,8 @@ typedef struct {
 } FN(loss_grad);
 
 /* A hard target: loss = -c max(log z, -100) and d/dp = -+c / max(z, 1e-12 / (1 - z)), with c the weight of its class. */
-FB_INLINE FN(loss_grad) FN(bce_probs_hard)(REAL p, int positive, REAL c, FN(likelihood) z, int probs)
+FB_INLINE FN(loss_grad)
+    FN(bce_probs_hard)(REAL p, int positive, REAL c, FN(likelihood) z, int probs, int weights)
 {
     const FN(pair) minus_log = FN(end_surprise)(z);
     const int ends_low = probs == FB_ANY_P && FN(to_bits)(p) <= LOG_LIMIT_BITS;
@@ -144,7 +150,7 @@ FB_INLINE FN(loss_grad) FN(bce_probs_hard)(REAL p, int positive, REAL c, FN(like
     const REAL high = ends ? 100 : minus_log.high, low = ends ? 0 : minus_log.low;
     const REAL loss = FMA(c, high, c * low);
 
-    const REAL size = FN(over_likelihood)(c, z);
+    const REAL size = FN(over_likelihood)(c, z, weights);
     const REAL slope = positive ? -size : size;
     const int is_limited = probs == FB_ANY_P ? p * (1 - p) < FB_LIMIT : ends_high;
     const REAL limited = FN(bce_probs_at_limit)(probs == FB_ANY_P ? p : 1, positive ? 0 : c, positive ? c : 0,
@@ -199,9 +205,9 @@ FB_INLINE REAL FN(bce_probs_grad)(REAL p, REAL a, REAL b, REAL a_low, FN(likelih
         const REAL slope = (a == 0 ? 0 : negative) - (b == 0 ? 0 : positive);
         return p == p ? slope : p;
     }
-    const REAL negative = FN(over_likelihood)(1, of_q);
+    const REAL negative = FN(over_likelihood)(1, of_q, FB_UNWEIGHTED);
     const REAL positive = FN(has_inverse)(weights, ordinary) ? FN(corrected_quotient)(b, p, of_p.power)
-                                                             : FN(over_likelihood)(b, of_p);
+                                                             : FN(over_likelihood)(b, of_p, weights);
     const REAL slope = FMA(a, negative, weights == FB_SMOOTHED ? -positive : FMA(a_low, negative, -positive));
     return !ordinary && p * q < FB_LIMIT ? FN(bce_probs_at_limit)(p, a, b, a_low) : slope;
 }

@@ -161,7 +161,7 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weights, int
         const FN(terms) w = FN(element_terms)(block, i, smoothing, weights);
         seen = FN(see)(seen, FN(unit_bits)(y[i], w.weight), one, 1);
         const REAL c = FN(against)(x[i], w.a, w.b), a_plus_b = weighted ? w.a + w.b : 1;
-        REAL value = FN(bce_logits_loss)(x[i], c, twice_log, a_plus_b, weighted, ordinary);
+        REAL value = FN(bce_logits_loss)(x[i], c, twice_log, a_plus_b, weights, ordinary);
         REAL slope = FN(bce_logits_grad)(x[i], c, sigmoid.u, a_plus_b, weighted);
         if (focal) {
             const FN(pair) t = {ts->high[i], ts->low[i]};
@@ -311,11 +311,12 @@ FB_INLINE int FN(bce_probs_hard_loop)(const fb_block *block, int weights, int wa
         const REAL p = probs ? x[i] : x[i] + 0;
         const REAL weight = weights ? ((const REAL *)block->weight)[i] : 1;
         const REAL pos_weight = weights == FB_OF_TERMS ? ((const REAL *)block->pos_weight)[i] : 1;
-        const REAL c = positive ? pos_weight : 1;
+        /* What is not finite is not lost, as it would not be beside a soft target. */
+        const REAL c = positive ? pos_weight : weights == FB_OF_TERMS ? FMA(0, pos_weight, 1) : 1;
         const FN(likelihood) z = FN(kept)(likelihoods, i);
         if (!probs)
             seen = FN(see)(seen, FN(unit_bits)(x[i], weight), one, 1);
-        const FN(loss_grad) both = FN(bce_probs_hard)(p, positive, c, z, probs);
+        const FN(loss_grad) both = FN(bce_probs_hard)(p, positive, c, z, probs, weights);
         loss[i] = FN(weigh)(weight, both.loss, weights);
         if (want_grad)
             grad[i] = FN(weigh)(weight, both.grad, weights) * scale;
