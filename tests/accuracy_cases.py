@@ -317,7 +317,7 @@ def bounds(*ulps, halves=False):
 def _binary_cases():
     for targets, text in ((hard, "hard"), (soft, "soft")):
         plain = (1, 1) if targets is hard else (2, 2)
-        with_weight = (2, 2, 3.5) if targets is hard else (3.5, 4, 4.5)
+        with_weight = (2, 2, 3.5) if targets is hard else (3.5, 4.5, 4.5)
         unweighted, weighted = binary(logits, targets), binary(logits, targets, weighted=True)
         limits = bounds(*plain, 2, 1, halves=True)
         yield Case(f"bce_with_logits, {text}", "bce_with_logits", unweighted, "all", limits)

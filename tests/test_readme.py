@@ -14,7 +14,16 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
-@pytest.mark.parametrize("block", [block for block in BLOCKS if block.startswith(">>>")])
+SESSIONS = [block for block in BLOCKS if block.startswith(">>>")]
+PROGRAMS = [block for block in BLOCKS if "print(" in block]
+
+
+def test_examples_are_found():
+    assert len(SESSIONS) == 2
+    assert len(PROGRAMS) == 1
+
+
+@pytest.mark.parametrize("block", SESSIONS)
 def test_sessions_print_what_they_show(block):
     names = {}
     exec("import numpy as np, fastbce as fb", names)
@@ -24,7 +33,7 @@ def test_sessions_print_what_they_show(block):
     assert not report.getvalue(), report.getvalue()
 
 
-@pytest.mark.parametrize("block", [block for block in BLOCKS if "print(" in block])
+@pytest.mark.parametrize("block", PROGRAMS)
 def test_programs_print_what_they_say(block):
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):

@@ -13,7 +13,7 @@ FB_INLINE REAL FN(against)(REAL x, REAL a, REAL b)
  * same.
  *
  * Error, a hard target: 0.906 ULP at x = 4.470031, y = 1 (float), 0.879 at x = 7.519096668559545e-08, y = 0 (double). A soft
- * one: 1.98 at x = 31.36170617096, y = 0.4901465 (double). */
+ * one: 1.50 at x = 127.97756469653586, y = 0.49991236523124954 (double). */
 FB_INLINE REAL FN(bce_logits_loss)(REAL x, REAL c, FN(pair) twice_log, REAL a_plus_b, int weights,
                                    int ordinary)
 {
@@ -32,7 +32,7 @@ FB_INLINE REAL FN(bce_logits_loss)(REAL x, REAL c, FN(pair) twice_log, REAL a_pl
 /* d/dx = sign(x) (c - (a + b) u), u = t / (1 + t) the sigmoid of -|x|, rounded.
  *
  * Error, a hard target: 0.929 ULP at x = 5.8916016, y = 1 (float), 0.818 at x = -1.0252679656041943, y = 1 (double). A soft
- * one: 1.86 ULP of the larger term at x = 1.7091764, y = 0.4201682 (float). */
+ * one: 1.87 ULP of the larger term at x = 1.6845598, y = 0.45852152 (float). */
 FB_INLINE REAL FN(bce_logits_grad)(REAL x, REAL c, REAL u, REAL a_plus_b, int weighted)
 {
     const BITS sign = FN(to_bits)(x) & (BITS)1 << (sizeof(BITS) * 8 - 1);
@@ -124,10 +124,11 @@ FB_INLINE FN(pair) FN(end_surprise)(FN(likelihood) z)
 FB_INLINE REAL FN(bce_probs_at_limit)(REAL p, REAL a, REAL b, REAL a_low)
 {
     /* a p - b q = (a + b) p - b = a - (a + b) q: of these the one that rounds only where it is large. By 2^40, about
-     * 1 / floor, so that what is subnormal here is subnormal in the result; and the quotient by a constant is a product,
-     * corrected once. */
-    const int high = p > (REAL)0.5;
-    const REAL scale = (REAL)0x1p40, scaled_floor = FB_LIMIT * scale, inverse_floor = 1 / scaled_floor;
+     * 1 / floor, so that what is subnormal here is subnormal in the result, unless a pos_weight is so large that this might
+     * overflow before it; and the quotient by a constant is a product, corrected once. */
+    const int high = p > (REAL)0.5, large = a + b > (REAL)0x1p60;
+    const REAL scale = large ? 1 : (REAL)0x1p40, scaled_floor = large ? FB_LIMIT : FB_LIMIT * (REAL)0x1p40;
+    const REAL inverse_floor = large ? 1 / FB_LIMIT : 1 / (FB_LIMIT * (REAL)0x1p40);
     const REAL far = (high ? p - 1 : p) * scale, low = high ? a_low * scale : 0;
     const REAL difference = (high ? a : -b) * scale + FMA(far, a + b, low);
     const REAL rounded = difference * inverse_floor;
