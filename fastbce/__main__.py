@@ -121,7 +121,7 @@ def main(arguments: list[str] | None = None) -> None:
         ]
         if missing:
             parser.error(f"bench needs {' and '.join(missing)}: pip install {' '.join(missing)}")
-        if args.plot and args.plot.suffix[1:] not in _bench.plot_formats():
+        if args.plot and args.plot.suffix[1:].lower() not in ["", *_bench.plot_formats()]:  # "" is .png
             known = ", ".join("." + name for name in _bench.plot_formats())
             parser.error(
                 f"argument --plot: expected a file that ends with one of {known}, got {str(args.plot)!r}"

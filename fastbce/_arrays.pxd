@@ -185,6 +185,8 @@ cdef double as_fraction(object value, str name) except? -1.0
 cdef Reduction as_reduction(object value) except NO_SUCH_REDUCTION
 cdef double as_normalizer(object value, Reduction reduction) except? -1.0
 cdef object reduced(fb_sum total, double denominator)
+cdef bint can_scale(double scale, Py_ssize_t size) noexcept
+cdef object divide(cnp.ndarray undivided, double denominator, cnp.ndarray grad)
 
 
 cdef inline bint same_shape(cnp.ndarray a, cnp.ndarray b, int without=0) noexcept:

@@ -10,6 +10,7 @@ cimport numpy as cnp
 from cpython.buffer cimport PyObject_CheckBuffer
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
+from libc.float cimport DBL_MAX, DBL_MIN, FLT_MAX, FLT_MIN
 from libc.string cimport memcpy
 
 cnp.import_array()
@@ -132,10 +133,10 @@ def _without_a_copy(value):
 
 
 def _converted(value, name):
-    if getattr(value, "requires_grad", False):
+    if getattr(value, "requires_grad", False) is True:  # a data frame may have a column of that name
         raise TypeError(f"{name}: expected an array without autograd history, got a tensor that requires grad: "
                         f"pass {name}.detach()")
-    if isinstance(value, np.ndarray) and np.any(getattr(value, "mask", False)):
+    if isinstance(value, np.ma.MaskedArray) and np.any(value.mask):
         raise TypeError(f"{name}: expected an array without a mask, got one in which elements are masked: "
                         f"pass {name}.data, and where=~mask to leave elements out")
     try:
@@ -273,6 +274,22 @@ cdef double as_normalizer(object value, Reduction reduction) except? -1.0:
 cdef object reduced(fb_sum total, double denominator):
     """The sum over the denominator, as a Python float; nan if that is 0."""
     return fb_sum_value(total) / denominator if denominator != 0 else math.nan
+
+
+# The inverse of a denominator at the ends of what the type computed in holds may overflow, though the gradient does
+# not. Then that is divided when all is done.
+
+cdef bint can_scale(double scale, Py_ssize_t size) noexcept:
+    """Whether a kernel can multiply by this: it is 0, NaN, or a normal number of the type computed in."""
+    cdef double magnitude = abs(scale)
+    if size == sizeof(float):
+        return not (0 < magnitude < FLT_MIN or magnitude > FLT_MAX)
+    return not (0 < magnitude < DBL_MIN or magnitude > DBL_MAX)
+
+
+cdef object divide(cnp.ndarray undivided, double denominator, cnp.ndarray grad):
+    with np.errstate(all="ignore"):
+        np.divide(undivided, np.float64(denominator), out=grad, casting="unsafe")
 
 
 # ---- outputs, and what they share memory with ------------------------------------------------------------------------

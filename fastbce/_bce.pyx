@@ -27,10 +27,13 @@ from fastbce._arrays cimport (
     as_reduction,
     as_values,
     broadcast,
+    can_scale,
+    computed_dtype,
     computed_size,
     describe_input,
     describe_output,
     disjoint,
+    divide,
     dtype_code,
     ease,
     empty_like,
@@ -294,13 +297,17 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
     if normalizer is not None:
         denominator = given_denominator
     call.scale = 1 / denominator if denominator != 0 else 0
+    cdef bint divides = results == VALUE_AND_GRAD and not can_scale(call.scale, call.size)
+    if divides:
+        call.scale = 1
 
     if overwrites:
         check_range_first(&call, threads, x, y)
     if results != VALUE:
         if grad is None:
             grad = empty_like(x, own)
-        describe_output(&call.grad, grad, call.kernels)
+        undivided = empty_like(x, computed_dtype(call.kernels)) if divides else grad
+        describe_output(&call.grad, undivided, call.kernels)
     if results == GRAD_AND_HESS:
         if hess is None:
             hess = empty_like(x, own)
@@ -317,6 +324,8 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
     execute_panels(&call, run_chunk, threads, &total)
     if total.wrong >= 0 and not overwrites:  # what is overwritten was looked at before
         check_range(&call, x, y)
+    if divides:
+        divide(undivided, denominator, grad)
     if results == GRAD_AND_HESS:
         return grad, hess
     value = losses if reduction == NONE else reduced(total.sum, denominator)
@@ -422,8 +431,9 @@ def bce(probs, targets, *, sample_weight=None, pos_weight=None, label_smoothing=
     Returns
     -------
     float or ndarray
-        The reduced loss, or with ``reduction="none"`` the loss of each element. Of nothing that is left, or of
-        weights that add up to 0, a sum is 0 and a mean nan. A NaN that counts makes its loss NaN, without an error.
+        The reduced loss, or with ``reduction="none"`` the loss of each element. A sum of nothing is 0, a mean of
+        nothing nan, as is a weighted mean whose weights add up to 0. A NaN that counts makes its loss NaN, without an
+        error.
 
     Raises
     ------

@@ -17,6 +17,7 @@ from fastbce._arrays cimport (
     FB_F16,
     FB_FEW_CLASSES,
     FB_GROUP_ELEMENTS,
+    FB_I64,
     FB_INTERLEAVED,
     FB_LANES,
     FB_PIECE,
@@ -35,12 +36,14 @@ from fastbce._arrays cimport (
     as_reduction,
     as_values,
     broadcast,
+    can_scale,
     computed_dtype,
     computed_size,
     describe_input,
     describe_labels,
     describe_output,
     disjoint,
+    divide,
     dtype_code,
     empty_like,
     fb_buffers,
@@ -971,7 +974,10 @@ cdef int bad_label(object labels, Py_ssize_t index, Py_ssize_t classes) except -
 
 
 cdef cnp.ndarray other_than(cnp.ndarray labels, object ignored):
-    # False where a label is this number, which is no int64: an unsigned one, or a float.
+    # False where a label is this number: an unsigned one or a float that is no int64, or the least int64, which stands
+    # for whatever is none.
+    if dtype_code(labels) == FB_I64 and ignored == -2**63:
+        return np.asarray(np.not_equal(labels, ignored))
     if dtype_code(labels) == FB_U64 and 0 < ignored < 2**64:
         return np.asarray(np.not_equal(labels, np.uint64(ignored)))  # of a single label NumPy returns no array
     if dtype_code(labels) >= FB_F16:
@@ -1164,11 +1170,15 @@ cdef object checked_call(Results results, object x_given, object y_given, object
     if normalizer is not None:
         denominator = given_denominator
     call.scale = 1 / denominator if denominator != 0 else 0
+    cdef bint divides = results == VALUE_AND_GRAD and not can_scale(call.scale, call.size)
+    if divides:
+        call.scale = 1
 
     if results != VALUE:
         if grad is None:
             grad = empty_like(x, own)
-        describe_output(&call.grad, grad, call.kernels, axis)
+        undivided = empty_like(x, computed_dtype(call.kernels)) if divides else grad
+        describe_output(&call.grad, undivided, call.kernels, axis)
     if results == GRAD_AND_HESS:
         if hess is None:
             hess = empty_like(x, own)
@@ -1183,6 +1193,8 @@ cdef object checked_call(Results results, object x_given, object y_given, object
     execute(&call, threads, &total)
     if total.wrong >= 0:  # another thread changed it meanwhile
         bad_label(y, total.wrong, call.classes)
+    if divides:
+        divide(undivided, denominator, grad)
     if results == GRAD_AND_HESS:
         return grad, hess
     value = losses if reduction == NONE else reduced(total.sum, denominator)
@@ -1272,8 +1284,9 @@ def cross_entropy(logits, targets, *, axis=-1, sample_weight=None, class_weight=
     Returns
     -------
     float or ndarray
-        The reduced loss, or with ``reduction="none"`` the loss of each row. Of nothing that is left, or of
-        weights that add up to 0, a sum is 0 and a mean nan. A NaN that counts makes its loss NaN, without an error.
+        The reduced loss, or with ``reduction="none"`` the loss of each row. A sum of nothing is 0, a mean of
+        nothing nan, as is a weighted mean whose weights add up to 0. A NaN that counts makes its loss NaN, without an
+        error.
 
     Raises
     ------

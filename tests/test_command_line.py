@@ -121,7 +121,6 @@ def test_wrong_arguments_say_what_is_expected(capsys, monkeypatch):
         ("--seconds", "-1"),
         ("--plot", "no/such/folder/speed.png"),
         ("--plot", "speed.nonsense"),
-        ("--plot", "speed"),
         ("--json", "."),
     ],
 )

@@ -413,6 +413,16 @@ def test_elements_that_are_masked(function, name, argument):
         call(function, arrays | {name: np.ma.array(arrays[name], mask=mask)})
 
 
+def test_columns_may_have_any_name():
+    """Also those of attributes that something else is known by."""
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"requires_grad": [0.5], "mask": [-2.0]})
+    assert fb.bce_with_logits(frame, [[1, 0]]) == fb.bce_with_logits([[0.5, -2.0]], [[1, 0]])
+    record = np.rec.array([(1.0,)], dtype=[("mask", float)])
+    with pytest.raises(TypeError, match="dtype"):
+        fb.bce_with_logits(record, 0)
+
+
 def test_masked_logits_left_out_as_the_message_says(dtype):
     logits, targets = inputs("bce_with_logits", (40,), dtype)
     masked = np.ma.masked_where(np.arange(40) % 3 == 0, logits)
