@@ -33,13 +33,12 @@ def test_an_element_does_not_depend_on_the_one_beside_it(function, options, dtyp
     """Targets that are all hard, and numbers that are all ordinary, are computed by shorter formulas."""
     call = value_and_grad_of(function)
     for x, weight in zip(*crossed(function, [*pos_weights(dtype), NAN, INF], dtype), strict=True):
-        alone = call([x], y, pos_weight=weight, reduction="none", **options)
+        alone = call(np.array([x]), [y], pos_weight=[weight], reduction="none", **options)
         assert np.isfinite(weight) or y == 1 or np.isnan(alone[0])
         for other_x, other_y in [(0.25, 0.5), (0.25, 1), (0.0, 1), (1.0, 0.5)]:
             first = np.array([x, other_x], dtype)
             both = call(first, [y, other_y], pos_weight=[weight, 1], reduction="none", **options)
-            alone_too = call(first[:1], [y], pos_weight=[weight], reduction="none", **options)
-            for one, two in zip(alone_too, both, strict=True):
+            for one, two in zip(alone, both, strict=True):
                 np.testing.assert_array_equal(one[0], two[0])
 
 
@@ -57,8 +56,8 @@ def test_finite_numbers_give_no_nan(function, dtype, y):
 
 def test_a_term_beyond_all_numbers(dtype):
     largest = float(np.finfo(dtype).max)
-    logits = np.array([-10, -1.5, 1.5], dtype)
-    assert fb.bce_with_logits(logits, 1, pos_weight=largest, reduction="none").tolist()[:2] == [INF, INF]
+    logits = np.array([-10, -1.5], dtype)
+    assert fb.bce_with_logits(logits, 1, pos_weight=largest, reduction="none").tolist() == [INF, INF]
     loss, grad = fb.bce_value_and_grad(np.array([0, 0.9], dtype), 1, pos_weight=largest, reduction="none")
     assert loss[0] == INF
     assert grad.tolist() == [-INF, -INF]
