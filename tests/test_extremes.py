@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from cases import inputs, value_and_grad_of
+from cases import inputs, same_bits, value_and_grad_of
 
 import fastbce as fb
 
@@ -40,6 +40,28 @@ def test_an_element_does_not_depend_on_the_one_beside_it(function, options, dtyp
             both = call(first, [y, other_y], pos_weight=[weight, 1], reduction="none", **options)
             for one, two in zip(alone, both, strict=True):
                 np.testing.assert_array_equal(one[0], two[0])
+
+
+@pytest.mark.parametrize("weight", [None, 0.7])
+@pytest.mark.parametrize("beside", [(0.25, 0.5), (43.0, 0.0), (0.25, -0.0)])
+def test_logits_do_not_depend_on_what_is_beside_them(dtype, beside, weight):
+    """As above, in blocks: beside a soft target, a large logit, a target -0."""
+    rng = np.random.default_rng(0)
+    size = 100_000
+    x = rng.normal(size=size) * 10.0 ** rng.uniform(-9, 1, size)
+    x = np.clip(x, -42, 42).astype(dtype)
+    y = rng.integers(0, 2, size).astype(dtype)
+    x[:4], y[:4] = [0.0, -0.0, 0.0, -0.0], [0, 0, 1, 1]
+    other_x, other_y = x.copy(), y.copy()
+    other_x[::100], other_y[::100] = beside
+    same = np.arange(size) % 100 != 0
+    options = {} if weight is None else {"sample_weight": weight}
+    loss, grad = fb.bce_with_logits_value_and_grad(x, y, reduction="none", **options)
+    _, hess = fb.bce_with_logits_grad_hess(x, y, **options)
+    other_loss, other_grad = fb.bce_with_logits_value_and_grad(other_x, other_y, reduction="none", **options)
+    other_both = fb.bce_with_logits_grad_hess(other_x, other_y, **options)
+    for one, other in [(loss, other_loss), (grad, other_grad), (grad, other_both[0]), (hess, other_both[1])]:
+        assert same_bits(one[same], other[same])
 
 
 @pytest.mark.parametrize("y", [0, 0.3, 0.5, 1])

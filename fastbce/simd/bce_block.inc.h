@@ -77,6 +77,20 @@ typedef struct {
     REAL high[FB_BLOCK], low[FB_BLOCK];
 } FN(pairs);
 
+/* 0 if y is 0 or 1, but not -0. One rounding, so that nothing else comes to 0. */
+FB_INLINE BITS FN(not_hard)(REAL y)
+{
+    return FN(to_bits)(FMA(-y, y, y));
+}
+
+FB_INLINE BITS FN(seen_of)(const BITS *lanes)
+{
+    BITS seen = 0;
+    for (int i = 0; i < FB_LANES; i++)
+        seen = FN(BY_SIGN) ? seen | lanes[i] : lanes[i] > seen ? lanes[i] : seen;
+    return seen;
+}
+
 /* exp(-|x|) of a block, as it is computed for ordinary x or for any. Returns whether all were ordinary: no |x| is so large
  * that an exponential or its square is subnormal. */
 FB_INLINE int FN(exp_loop)(const fb_block *block, int ordinary, FN(pairs) *restrict result)
@@ -110,35 +124,36 @@ FB_INLINE void FN(fetch_later)(const fb_block *block, int64_t at)
         FN(fetch_vector)((const REAL *)block->hess + later);
 }
 
-/* What over_one_plus makes of a block. */
-typedef struct {
-    REAL u[FB_BLOCK], sum[FB_BLOCK], lost[FB_BLOCK];
-} FN(sigmoids);
-
-FB_INLINE void FN(sigmoid_loop)(const fb_block *block, int ordinary, const FN(pairs) * t,
-                                FN(sigmoids) * result)
+/* What begins the sigmoids of a block. Returns whether all targets are 0 or 1, if it has to look. */
+FB_INLINE int FN(sigmoid_loop)(const fb_block *block, int ordinary, int looks, const FN(pairs) * t,
+                               FN(pairs) * result)
 {
     const int64_t n = block->n & -FB_LANES;
+    const REAL *y = block->y;
+    BITS different[FB_LANES] FB_ALIGNED = {0};
     for (int64_t begin = 0, end; begin < n; begin = end) {
         end = FN(begin_part)(block, begin, n);
         for (int64_t at = begin; at < end; at += FB_LANES) {
             FN(fetch_later)(block, at);
             FB_INDEPENDENT
             FB_ROLLED
-            for (int64_t i = at; i < at + FB_LANES; i++) {
-                const FN(pair) both = {t->high[i], t->low[i]};
-                const FN(sigmoid_parts) parts = FN(over_one_plus)(both, ordinary);
-                result->u[i] = parts.u;
-                result->sum[i] = parts.sum;
-                result->lost[i] = parts.lost;
+            for (int i = 0; i < FB_LANES; i++) {
+                const FN(pair) both = {t->high[at + i], t->low[at + i]};
+                const FN(pair) begun = FN(begin_sigmoid)(both, ordinary);
+                result->high[at + i] = begun.high;
+                result->low[at + i] = begun.low;
+                if (looks)
+                    different[i] |= FN(not_hard)(y[at + i]);
             }
         }
     }
+    return looks && FN(seen_of)(different) == 0;
 }
 
-/* The rest, from t = exp(-|x|). wanted: FB_LOSS, FB_GRAD, FB_HESS. */
+/* The rest, from t = exp(-|x|) and its sigmoid. wanted: FB_LOSS, FB_GRAD, FB_HESS; hard: all targets are 0 or 1, logits are
+ * ordinary, and there are no weights but those of samples. */
 FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weights, int wanted, int ordinary,
-                              const FN(pairs) * ts)
+                              int hard, const FN(pairs) * ts, const FN(pairs) * sigmoids)
 {
     const int64_t n = block->n & -FB_LANES;
     const REAL *x = block->x, *y = block->y;
@@ -150,21 +165,30 @@ FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weights, int
     const REAL negative = (REAL)(block->alpha < 0 ? 1 : 1 - block->alpha);
     const int weighted = weights >= FB_SMOOTHED;
     const BITS one = FN(to_bits)(1);
-    FN(sigmoids) sigmoids FB_ALIGNED;
     BITS seen = 0;
 
-    FN(sigmoid_loop)(block, ordinary, ts, &sigmoids);
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
-        const FN(sigmoid_parts) sigmoid = {sigmoids.u[i], sigmoids.sum[i], sigmoids.lost[i]};
-        const FN(pair) twice_log = FN(twice_log1p)(ts->high[i], sigmoid, ordinary);
+        const FN(pair) t = {ts->high[i], ts->low[i]}, begun = {sigmoids->high[i], sigmoids->low[i]};
+        const FN(sigmoid_parts) sigmoid = FN(end_sigmoid)(t, begun);
+        const FN(pair) twice_log = FN(twice_log1p)(t.high, sigmoid, ordinary);
+        if (hard) {
+            const REAL weight = weights ? ((const REAL *)block->weight)[i] : 1;
+            const FN(loss_grad) both = FN(bce_logits_hard)(x[i], y[i], sigmoid, twice_log);
+            if (wanted & FB_HESS)
+                hess[i] = FN(weigh)(weight, FN(bce_logits_hess)(sigmoid.u, 1), weights);
+            if (wanted & FB_LOSS)
+                loss[i] = FN(weigh)(weight, both.loss, weights);
+            if (wanted & FB_GRAD)
+                grad[i] = FN(weigh)(weight, both.grad, weights) * scale;
+            continue;
+        }
         const FN(terms) w = FN(element_terms)(block, i, smoothing, weights);
         seen = FN(see)(seen, FN(unit_bits)(y[i], w.weight), one, 1);
         const REAL c = FN(against)(x[i], w.a, w.b), a_plus_b = weighted ? w.a + w.b : 1;
         REAL value = FN(bce_logits_loss)(x[i], c, twice_log, a_plus_b, weights, ordinary);
         REAL slope = FN(bce_logits_grad)(x[i], c, sigmoid.u, a_plus_b, weighted);
         if (focal) {
-            const FN(pair) t = {ts->high[i], ts->low[i]};
             const FN(focal_pair) both = FN(focal_element)(x[i], t, sigmoid, twice_log, value, slope, w.a, w.b,
                                                           gamma, focal, ordinary);
             const REAL balance = FMA(positive, w.b, negative * w.a);
@@ -208,12 +232,6 @@ FB_INLINE int FN(known_of)(BITS seen)
     return sizeof(REAL) == sizeof(float) && seen == FN(beyond)(1) ? FB_UP_TO_1 : FB_BELOW_1;
 }
 
-/* 0 if y is 0 or 1, but not -0. One rounding, so that nothing else comes to 0. */
-FB_INLINE BITS FN(not_hard)(REAL y)
-{
-    return FN(to_bits)(FMA(-y, y, y));
-}
-
 /* Where targets are not hard, this shows early, as a rule. */
 FB_INLINE int FN(begins_hard)(const REAL *y)
 {
@@ -222,14 +240,6 @@ FB_INLINE int FN(begins_hard)(const REAL *y)
     for (int i = 0; i < FB_LANES; i++)
         different |= FN(not_hard)(y[i]);
     return different == 0;
-}
-
-FB_INLINE BITS FN(seen_of)(const BITS *lanes)
-{
-    BITS seen = 0;
-    for (int i = 0; i < FB_LANES; i++)
-        seen = FN(BY_SIGN) ? seen | lanes[i] : lanes[i] > seen ? lanes[i] : seen;
-    return seen;
 }
 
 /* Likelihoods of a block, taken apart beside the division: there it costs nothing. In double there is even room to begin the
@@ -395,14 +405,24 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weights, int want_gr
     return FN(saw_above)(one, seen);
 }
 
-FB_INLINE int FN(logits_results)(const fb_block *block, int focal, int weights, int ordinary,
-                                 const FN(pairs) * t)
+FB_INLINE int FN(logits_results)(const fb_block *block, int focal, int weights, int ordinary, int hard,
+                                 const FN(pairs) * t, const FN(pairs) * sigmoids)
 {
     if (block->hess && !focal)
-        return FN(logits_loop)(block, focal, weights, FB_GRAD | FB_HESS, ordinary, t);
+        return FN(logits_loop)(block, focal, weights, FB_GRAD | FB_HESS, ordinary, hard, t, sigmoids);
     if (block->grad)
-        return FN(logits_loop)(block, focal, weights, FB_LOSS | FB_GRAD, ordinary, t);
-    return FN(logits_loop)(block, focal, weights, FB_LOSS, ordinary, t);
+        return FN(logits_loop)(block, focal, weights, FB_LOSS | FB_GRAD, ordinary, hard, t, sigmoids);
+    return FN(logits_loop)(block, focal, weights, FB_LOSS, ordinary, hard, t, sigmoids);
+}
+
+FB_INLINE int FN(logits_after_exp)(const fb_block *block, int focal, int weights, int ordinary,
+                                   const FN(pairs) * t)
+{
+    FN(pairs) sigmoids FB_ALIGNED;
+    const int looks = ordinary && !focal && weights < FB_SMOOTHED;
+    if (FN(sigmoid_loop)(block, ordinary, looks, t, &sigmoids) && looks)
+        return FN(logits_results)(block, focal, weights, ordinary, 1, t, &sigmoids);
+    return FN(logits_results)(block, focal, weights, ordinary, 0, t, &sigmoids);
 }
 
 /* That logits are ordinary is supposed first, and seen when it is too late: they nearly always are. */
@@ -410,9 +430,9 @@ FB_INLINE int FN(logits_block)(const fb_block *block, int weights)
 {
     FN(pairs) t FB_ALIGNED;
     if (FN(exp_loop)(block, 1, &t))
-        return FN(logits_results)(block, FB_NO_FOCAL, weights, 1, &t);
+        return FN(logits_after_exp)(block, FB_NO_FOCAL, weights, 1, &t);
     FN(exp_loop)(block, 0, &t);
-    return FN(logits_results)(block, FB_NO_FOCAL, weights, 0, &t);
+    return FN(logits_after_exp)(block, FB_NO_FOCAL, weights, 0, &t);
 }
 
 static int FN(bce_logits)(const fb_block *block)
@@ -448,11 +468,11 @@ FB_INLINE int FN(focal_block)(const fb_block *block, int weights)
     FN(pairs) t FB_ALIGNED;
     const int square = block->gamma == 2, balanced = (REAL)block->alpha != 0;
     if (balanced && (square || FN(are_hard)(block)) && FN(exp_loop)(block, 1, &t))
-        return square ? FN(logits_results)(block, FB_SQUARE, weights, 1, &t)
-                      : FN(logits_results)(block, FB_HARD_POWER, weights, 1, &t);
+        return square ? FN(logits_after_exp)(block, FB_SQUARE, weights, 1, &t)
+                      : FN(logits_after_exp)(block, FB_HARD_POWER, weights, 1, &t);
     FN(exp_loop)(block, 0, &t);
-    return square ? FN(logits_results)(block, FB_SQUARE, weights, 0, &t)
-                  : FN(logits_results)(block, FB_POWER, weights, 0, &t);
+    return square ? FN(logits_after_exp)(block, FB_SQUARE, weights, 0, &t)
+                  : FN(logits_after_exp)(block, FB_POWER, weights, 0, &t);
 }
 
 static int FN(focal)(const fb_block *block)
@@ -584,7 +604,8 @@ static void FN(sigmoid)(int64_t count, const void *x_, void *proba_)
 
     FB_INDEPENDENT
     for (int64_t i = 0; i < n; i++) {
-        const FN(sigmoid_parts) s = FN(over_one_plus)(FN(exp_pair)(FN(minus_abs)(x[i]), 0), 0);
+        const FN(pair) t = FN(exp_pair)(FN(minus_abs)(x[i]), 0);
+        const FN(sigmoid_parts) s = FN(end_sigmoid)(t, FN(begin_sigmoid)(t, 0));
         proba[i] = FN(bce_logits_grad)(x[i], FN(against)(x[i], 1, 0), s.u, 1, 0); /* as for target 0 */
     }
 }

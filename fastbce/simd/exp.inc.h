@@ -30,19 +30,21 @@ FB_INLINE REAL FN(minus_abs)(REAL x)
     return FN(from_bits)(FN(to_bits)(x) | (BITS)1 << (sizeof(BITS) * 8 - 1));
 }
 
-/* x is ordinary where exp(x) > 2^-100: there k needs no care, and the result, the same bits, costs less. */
-FB_INLINE FN(pair) FN(exp_scaled)(REAL x, REAL x_low, int ordinary)
+/* x is ordinary where exp(x) > 2^-100: there k needs no care, and the result, the same bits, costs less. extended: there is an
+ * x_low. */
+FB_INLINE FN(pair) FN(exp_scaled)(REAL x, REAL x_low, int extended, int ordinary)
 {
-    const REAL shifted = FMA(x, (REAL)1.4426950408889634, ROUND_MAGIC);
-    const REAL k = shifted - ROUND_MAGIC;
+    /* The low bits of shifted are the exponent of 2^k, or, where k needs care, of 2^(k + 64). */
+    const REAL magic = ROUND_MAGIC + EXPONENT_BIAS + (ordinary ? 0 : 64);
+    const REAL shifted = FMA(x, (REAL)1.4426950408889634, magic);
+    const REAL k = shifted - magic;
     const REAL r = FMA(k, -LN2, x);
-    const REAL r_low = FMA(k, -LN2_REST, x_low);
+    const REAL r_low = extended ? FMA(k, -LN2_REST, x_low) : k * -LN2_REST;
     const REAL both = r + r_low, both2 = both * both;
     const REAL rest = FMA(both2, FN(exp_tail)(both, both2), r_low), minus_1 = r + rest;
-    const BITS k_bits = FN(to_bits)(shifted) << MANTISSA_BITS, one = (BITS)EXPONENT_BIAS << MANTISSA_BITS;
-    /* 2^k; in two steps: the first is normal for every k, the second rounds the subnormal ones */
-    const REAL scale = ordinary ? FN(from_bits)(k_bits + one)
-                                : FN(from_bits)(k_bits + one + ((BITS)64 << MANTISSA_BITS)) * (REAL)0x1p-64;
+    /* The first is normal for every k, the second rounds the subnormal ones. */
+    const REAL power = FN(from_bits)(FN(to_bits)(shifted) << MANTISSA_BITS);
+    const REAL scale = ordinary ? power : power * (REAL)0x1p-64;
     const REAL high = FMA(minus_1, scale, scale), kept = FMA(minus_1, scale, scale - high);
     /* What rounding took from minus_1. For float every result was tried, and is good enough without. */
     const int is_double = sizeof(REAL) == sizeof(double);
@@ -63,11 +65,11 @@ FB_INLINE FN(pair) FN(exp_scaled)(REAL x, REAL x_low, int ordinary)
 /* exp(x + x_low) */
 FB_INLINE FN(pair) FN(exp_sum)(REAL x, REAL x_low)
 {
-    return FN(exp_scaled)(x, x_low, 0);
+    return FN(exp_scaled)(x, x_low, 1, 0);
 }
 
 /* exp(x) */
 FB_INLINE FN(pair) FN(exp_pair)(REAL x, int ordinary)
 {
-    return FN(exp_scaled)(x, 0, ordinary);
+    return FN(exp_scaled)(x, 0, 0, ordinary);
 }

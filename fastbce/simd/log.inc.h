@@ -13,7 +13,7 @@ typedef struct {
 
 /* u = h + u_low. 1 + t need not be kept exactly: t - h (1 + t) = (t - h) - h t, where t - h is exact. As this, divided by 1 + t,
  * corrects h, an inverse that has 34 of 53 bits will do: eight operations, of which a division takes the time of 34 (measured). */
-FB_INLINE FN(sigmoid_parts) FN(over_one_plus)(FN(pair) t, int ordinary)
+FB_INLINE FN(pair) FN(begin_sigmoid)(FN(pair) t, int ordinary)
 {
 #ifdef FB_DIVIDES
     const REAL h = t.high / (1 + t.high), inverse = 1 - h;
@@ -22,9 +22,14 @@ FB_INLINE FN(sigmoid_parts) FN(over_one_plus)(FN(pair) t, int ordinary)
     const REAL inverse = FMA(FMA(error, error, error), near, near), h = t.high * inverse;
 #endif
     const REAL remainder = FMA(-h, FN(squarable)(t.high, ordinary), t.high - h);
-    const REAL u_low = FMA(t.low, inverse, remainder) * inverse;
-    const REAL sum = t.high + h;
-    const FN(sigmoid_parts) result = {h + u_low, sum, (h - (sum - t.high)) + (t.low + u_low)};
+    const FN(pair) result = {h, FMA(t.low, inverse, remainder) * inverse};
+    return result;
+}
+
+FB_INLINE FN(sigmoid_parts) FN(end_sigmoid)(FN(pair) t, FN(pair) u)
+{
+    const REAL sum = t.high + u.high, lost = u.high - (sum - t.high);
+    const FN(sigmoid_parts) result = {u.high + u.low, sum, lost + (t.low + u.low)};
     return result;
 }
 
