@@ -31,6 +31,10 @@ OPTIONAL_FLAGS = [
     ["-mllvm", "-enable-load-pre=false"],
 ]
 
+# For the kernels, with GCC, which unrolls nothing by itself. Twice, losses of logits take 4 % less time
+# (GCC 12, AVX2); more is slower again. Clang would only warn.
+UNROLL_FLAGS = ["-funroll-loops", "--param=max-unroll-times=2"]
+
 KERNELS = ["dispatch", "labels", "isa_generic", "isa_avx2", "isa_avx512", "isa_neon"]
 
 SANITIZE = os.environ.get("FASTBCE_SANITIZE", "")
@@ -81,8 +85,10 @@ class BuildExt(build_ext):
         if SANITIZE:
             compile_flags, link_flags = compile_flags + SANITIZE_FLAGS, link_flags + SANITIZE_FLAGS
         known = [flag for flags in OPTIONAL_FLAGS if builds(self.compiler, PROGRAM, flags) for flag in flags]
+        unroll = UNROLL_FLAGS if builds(self.compiler, PROGRAM, [*UNROLL_FLAGS, "-Werror"]) else []
         for extension in self.extensions:
-            extension.extra_compile_args = FLAGS + known + compile_flags
+            has_kernels = extension.name == "fastbce._arrays"
+            extension.extra_compile_args = FLAGS + known + compile_flags + (unroll if has_kernels else [])
             extension.extra_link_args = link_flags
         self.parallel = self.parallel or os.cpu_count()
         super().build_extensions()
