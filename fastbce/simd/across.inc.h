@@ -111,25 +111,42 @@ FB_INLINE FN(across_place) FN(vector_at)(FN(across_place) place, int64_t row)
     return place;
 }
 
-/* Of classes start .. stop every step-th: exp(x - max) and its sum. */
+/* Of classes start .. stop every step-th, eight at most: exp(x - max) and its sum. */
 FB_INLINE void FN(across_some)(FN(across_place) place, int64_t start, int64_t stop, int64_t step,
                                const FN(peaks) * peaks_, SIGNED_BITS *ties_, double *sum, double *lost)
 {
+    const REAL *x = place.x + start * place.x_apart;
+    REAL *e = place.e + start * place.e_apart;
+    const int64_t n = (stop - start + step - 1) / step, x_apart = step * place.x_apart,
+                  e_apart = step * place.e_apart;
+#ifdef FB_END_EXP
     REAL two[FB_LANES] FB_ALIGNED = {0};
     FN(peaks) peaks FB_ALIGNED;
     SIGNED_BITS ties[FB_LANES] FB_ALIGNED;
     FN(copy_peaks)(peaks_, &peaks);
     memcpy(ties, ties_, sizeof ties);
-    for (int64_t c = start; c < stop; c += step) {
-        const REAL *x = place.x + c * place.x_apart;
-        REAL *e = place.e + c * place.e_apart;
+    for (int64_t k = 0; k < n; k++, x += x_apart, e += e_apart) {
         FN(fetch_vector)(x + place.x_ahead);
         FN(fetch_vector)(e + place.e_ahead);
         FN(exp_add)(x, &peaks, e, two, ties);
-        if ((c - start) / step % 2 == 1 || c + step >= stop)
+        if (k % 2 == 1 || k + 1 == n)
             FN(exp_flush)(two, sum, lost);
     }
     memcpy(ties_, ties, sizeof ties);
+#else
+    REAL own[FB_EIGHT * FB_LANES] FB_ALIGNED; /* for those that have but one place */
+    const int is_own = e_apart == 0 && n > 1;
+    const int64_t some_apart = is_own ? FB_LANES : e_apart;
+    REAL *some = is_own ? own : e;
+    for (int64_t k = 0; k < n; k++) {
+        FN(fetch_vector)(x + k * x_apart + place.x_ahead);
+        FN(fetch_vector)(e + k * e_apart + place.e_ahead);
+    }
+    FN(exp_strip)(n, x, x_apart, peaks_, some, some_apart);
+    for (int64_t k = 0; k < n; k += 2)
+        FN(strip_add)(some + k * some_apart, k + 1 < n ? some + (k + 1) * some_apart : NULL, sum, lost,
+                      ties_);
+#endif
 }
 
 /* Nothing is summed yet, of so many classes in lanes first .. last. */

@@ -19,7 +19,8 @@
 
 /* Of softmax cross-entropy: rows in a group at most, along memory and across; how many vectors are added as they are, eight of
  * the targets of many classes, two of so few that an error stands out; how far ahead, in elements, memory is asked for; and how
- * many elements of a row are brought at once, beside exponentials and without (measured). */
+ * many elements of a row are brought at once, beside exponentials and without; and how many a strip is, an even number of vectors
+ * (measured). */
 enum {
     FB_GROUP = 64,
     FB_ACROSS = 128,
@@ -30,7 +31,8 @@ enum {
     FB_AHEAD = 16384,
     FB_BROUGHT_PART = 256,
     FB_FIRST_PART = 1024,
-    FB_TILE_AHEAD = 4096
+    FB_TILE_AHEAD = 4096,
+    FB_STRIP = 512
 };
 
 /* What torch limits p (1 - p) to, below, in the gradient of a probability: a float, in float64 too. */

@@ -53,18 +53,24 @@ FB_INLINE void FN(work_beside)(FN(beside) beside, int64_t c, int writes, int rea
     if (reads) {
         const REAL *x = beside.x + c * beside.x_apart;
         FN(fetch_beside)(beside, x + beside.x_ahead);
-        memcpy(there, x, FB_LANES * sizeof(REAL));
-        FN(max_add)(there, max);
+        FB_INDEPENDENT
+        FB_ROLLED
+        for (int i = 0; i < FB_LANES; i++) {
+            there[i] = x[i];
+            max[i] = x[i] > max[i] ? x[i] : max[i];
+        }
     }
 }
+
+/* How many classes are worked on beside others: where all would be read at once, memory would be waited for. */
+enum { FN(COPIED_PART) = 8 };
 
 /* Exponentials from class c on, and n sums, the k-th of class c + k and, if they are two, of c + k + FB_LANES. No sums: only
  * what is beside n classes. */
 FB_INLINE void FN(copied_classes)(FN(beside) beside, int64_t c, int64_t n, int are_two,
                                   FN(across_sums) * sums, int writes, int reads)
 {
-    FN(peaks) peaks FB_ALIGNED;
-    REAL two[FB_LANES] FB_ALIGNED = {0};
+    REAL *first = beside.here + c * FB_LANES;
     REAL factor[FB_LANES] FB_ALIGNED, weight[FB_LANES] FB_ALIGNED, best[FB_LANES] FB_ALIGNED;
     SIGNED_BITS ties[FB_LANES] FB_ALIGNED;
     if (writes) {
@@ -73,22 +79,41 @@ FB_INLINE void FN(copied_classes)(FN(beside) beside, int64_t c, int64_t n, int a
     }
     if (reads)
         memcpy(best, beside.max, sizeof best);
-    if (sums) {
-        FN(copy_peaks)(&sums->peaks, &peaks);
+    if (sums)
         memcpy(ties, sums->ties, sizeof ties);
-    }
-    for (int64_t k = 0; k < n; k++, c++) {
-        REAL *e = beside.here + c * FB_LANES, *second = e + FB_LANES * FB_LANES;
-        FN(work_beside)(beside, c, writes, reads, factor, weight, best);
+#ifdef FB_END_EXP
+    REAL two[FB_LANES] FB_ALIGNED = {0};
+    FN(peaks) peaks FB_ALIGNED;
+    if (sums)
+        FN(copy_peaks)(&sums->peaks, &peaks);
+    for (int64_t k = 0; k < n; k++) {
+        REAL *e = first + k * FB_LANES, *second = e + FB_LANES * FB_LANES;
+        FN(work_beside)(beside, c + k, writes, reads, factor, weight, best);
         if (!sums)
             continue;
         FN(exp_add)(e, &peaks, e, two, ties);
         if (are_two) {
-            FN(work_beside)(beside, c + FB_LANES, writes, reads, factor, weight, best);
+            FN(work_beside)(beside, c + k + FB_LANES, writes, reads, factor, weight, best);
             FN(exp_add)(second, &peaks, second, two, ties);
         }
         FN(exp_flush)(two, sums->lanes->sum[k], sums->lanes->lost[k]);
     }
+#else
+    const int64_t all = are_two ? 2 * n : n;
+    for (int64_t at = 0, stop; at < all; at = stop) {
+        REAL *e = first + at * FB_LANES;
+        stop = all - at < FN(COPIED_PART) ? all : at + FN(COPIED_PART);
+        for (int64_t k = at; k < stop; k++)
+            FN(work_beside)(beside, c + k, writes, reads, factor, weight, best);
+        if (sums)
+            FN(exp_strip)(stop - at, e, FB_LANES, &sums->peaks, e, FB_LANES);
+    }
+    for (int64_t k = 0; k < n && sums; k++) {
+        const REAL *e = first + k * FB_LANES;
+        FN(strip_add)(e, are_two ? e + FB_LANES * FB_LANES : NULL, sums->lanes->sum[k], sums->lanes->lost[k],
+                      ties);
+    }
+#endif
     if (sums)
         memcpy(sums->ties, ties, sizeof ties);
     if (reads)
