@@ -31,8 +31,8 @@ OPTIONAL_FLAGS = [
     ["-mllvm", "-enable-load-pre=false"],
 ]
 
-# For the kernels, with GCC, which unrolls nothing by itself. Twice, losses of logits take 4 % less time
-# (GCC 12, AVX2); more is slower again. Clang would only warn.
+# For the kernels, with GCC, which unrolls no loop of many iterations by itself. Twice, losses of logits take
+# 4 % less time (GCC 12, AVX2; AVX-512 was not measured); more is slower again. Clang would only warn.
 UNROLL_FLAGS = ["-funroll-loops", "--param=max-unroll-times=2"]
 
 KERNELS = ["dispatch", "labels", "isa_generic", "isa_avx2", "isa_avx512", "isa_neon"]

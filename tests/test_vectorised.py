@@ -31,7 +31,7 @@ def counts_of(file):
     ).stdout
     functions, current = collections.defaultdict(collections.Counter), None
     for line in listing.splitlines():
-        if header := re.match(r"[0-9a-f]+ <(\w+)>:", line):
+        if header := re.match(r"[0-9a-f]+ <(\w+)(?:\.[\w.]+)?>:", line):
             current = functions[header[1]]
         elif "\t" in line and ARITHMETIC.match(instruction := line.split("\t", 1)[1]):
             name = instruction.split()[0]
@@ -74,6 +74,15 @@ def test_rows_are_vectors(counts, function, dtype, isa):
     assert count[WIDEST[isa]] >= 100, count
 
 
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("function", ["strip_begin", "strip_end"])
+def test_exponentials_of_rows_are_vectors(counts, function, dtype):
+    """Functions of their own; with AVX-512 they are part of those above."""
+    count = counts[f"fb_{function}_{dtype}_avx2"]
+    assert count["ymm"] >= 5, count
+    assert sum(count.values()) == count["ymm"], count
+
+
 @pytest.mark.slow
 @needs("clang", packages="clang")
 def test_rows_are_vectors_by_clang(tmp_path):
@@ -90,7 +99,7 @@ def test_rows_are_vectors_by_clang(tmp_path):
     assert compiles(*setting("FLAGS"), *itertools.chain(*optional), f"-I{simd}", "-c", simd / "isa_avx2.c")
     counts = counts_of(built)
     for dtype in "f32", "f64":
-        for function in "few_labels", "many_labels":
+        for function in "few_labels", "many_labels", "strip_begin", "strip_end":
             count = counts[f"fb_{function}_{dtype}_avx2"]
-            assert count["ymm"] >= 100, count
+            assert count["ymm"] >= (5 if function.startswith("strip") else 100), count
             assert count["scalar"] <= 0.2 * count["ymm"], count

@@ -111,7 +111,7 @@ FB_INLINE FN(across_place) FN(vector_at)(FN(across_place) place, int64_t row)
     return place;
 }
 
-/* Of classes start .. stop every step-th, eight at most: exp(x - max) and its sum. */
+/* Of classes start .. stop every step-th, eight at most: exp(x - max), and added to its sum. */
 FB_INLINE void FN(across_some)(FN(across_place) place, int64_t start, int64_t stop, int64_t step,
                                const FN(peaks) * peaks_, SIGNED_BITS *ties_, double *sum, double *lost)
 {
@@ -134,7 +134,7 @@ FB_INLINE void FN(across_some)(FN(across_place) place, int64_t start, int64_t st
     }
     memcpy(ties_, ties, sizeof ties);
 #else
-    REAL own[FB_EIGHT * FB_LANES] FB_ALIGNED; /* for those that have but one place */
+    REAL own[FB_EIGHT * FB_LANES] FB_ALIGNED; /* of what goes to one place, where nothing reads it */
     const int is_own = e_apart == 0 && n > 1;
     const int64_t some_apart = is_own ? FB_LANES : e_apart;
     REAL *some = is_own ? own : e;

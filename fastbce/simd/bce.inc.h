@@ -44,8 +44,8 @@ typedef struct {
     REAL loss, grad;
 } FN(loss_grad);
 
-/* Both, of a target 0 or 1 and an ordinary x: the same bits, in fewer operations. z is x, or -x where y = 1, so that
- * loss = max(z, 0) + log1p(t), and the sign of the gradient is that of z, for y = 0. */
+/* Both, of a target 0 or 1 and an ordinary x: the same bits, in fewer operations. z is x, or -x where y = 1: the
+ * loss is max(z, 0) + log1p(t), the gradient the sigmoid of z, or minus that where y = 1. */
 FB_INLINE FN(loss_grad) FN(bce_logits_hard)(REAL x, REAL y, FN(sigmoid_parts) sigmoid, FN(pair) twice_log)
 {
     const BITS sign = FN(to_bits)(y) << (sizeof(BITS) * 8 - 1 - MANTISSA_BITS); /* of 1, its lowest bit */

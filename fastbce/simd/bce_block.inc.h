@@ -1,7 +1,7 @@
 /* The block loops of the binary losses. Each is written once, and inlined for each case: weighted or not, which results.
  *
  * A loop over logits is three: exp, the sigmoid, and the rest. Short chains of dependent operations keep more elements
- * under way in the CPU at once (1.5 times faster, measured). What can be done beside the division of the second is done there. */
+ * under way in the CPU at once (1.5 times faster, measured). What the second leaves to the third is little to store. */
 
 FB_INLINE int FN(weights_of)(const fb_block *block)
 {
@@ -150,7 +150,7 @@ FB_INLINE int FN(sigmoid_loop)(const fb_block *block, int ordinary, int looks, c
     return looks && FN(seen_of)(different) == 0;
 }
 
-/* The rest, from t = exp(-|x|) and its sigmoid. wanted: FB_LOSS, FB_GRAD, FB_HESS; hard: all targets are 0 or 1, logits are
+/* The rest, from t = exp(-|x|) and what begins its sigmoid. wanted: FB_LOSS, FB_GRAD, FB_HESS; hard: all targets are 0 or 1, logits are
  * ordinary, and there are no weights but those of samples. */
 FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weights, int wanted, int ordinary,
                               int hard, const FN(pairs) * ts, const FN(pairs) * sigmoids)
@@ -420,7 +420,8 @@ FB_INLINE int FN(logits_after_exp)(const fb_block *block, int focal, int weights
 {
     FN(pairs) sigmoids FB_ALIGNED;
     const int looks = ordinary && !focal && weights < FB_SMOOTHED;
-    if (FN(sigmoid_loop)(block, ordinary, looks, t, &sigmoids) && looks)
+    const int hard = FN(sigmoid_loop)(block, ordinary, looks, t, &sigmoids);
+    if (looks && hard) /* looks is a constant: of other cases no loop is made */
         return FN(logits_results)(block, focal, weights, ordinary, 1, t, &sigmoids);
     return FN(logits_results)(block, focal, weights, ordinary, 0, t, &sigmoids);
 }

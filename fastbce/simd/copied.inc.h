@@ -62,15 +62,17 @@ FB_INLINE void FN(work_beside)(FN(beside) beside, int64_t c, int writes, int rea
     }
 }
 
-/* How many classes are worked on beside others: where all would be read at once, memory would be waited for. */
+#ifndef FB_END_EXP
+/* So many classes are read and written, then as many exponentials computed: more at once, and memory is waited for (measured). */
 enum { FN(COPIED_PART) = 8 };
+#endif
 
 /* Exponentials from class c on, and n sums, the k-th of class c + k and, if they are two, of c + k + FB_LANES. No sums: only
  * what is beside n classes. */
 FB_INLINE void FN(copied_classes)(FN(beside) beside, int64_t c, int64_t n, int are_two,
                                   FN(across_sums) * sums, int writes, int reads)
 {
-    REAL *first = beside.here + c * FB_LANES;
+    REAL *first = sums ? beside.here + c * FB_LANES : NULL;
     REAL factor[FB_LANES] FB_ALIGNED, weight[FB_LANES] FB_ALIGNED, best[FB_LANES] FB_ALIGNED;
     SIGNED_BITS ties[FB_LANES] FB_ALIGNED;
     if (writes) {
@@ -87,10 +89,10 @@ FB_INLINE void FN(copied_classes)(FN(beside) beside, int64_t c, int64_t n, int a
     if (sums)
         FN(copy_peaks)(&sums->peaks, &peaks);
     for (int64_t k = 0; k < n; k++) {
-        REAL *e = first + k * FB_LANES, *second = e + FB_LANES * FB_LANES;
         FN(work_beside)(beside, c + k, writes, reads, factor, weight, best);
         if (!sums)
             continue;
+        REAL *e = first + k * FB_LANES, *second = e + FB_LANES * FB_LANES;
         FN(exp_add)(e, &peaks, e, two, ties);
         if (are_two) {
             FN(work_beside)(beside, c + k + FB_LANES, writes, reads, factor, weight, best);
@@ -101,12 +103,13 @@ FB_INLINE void FN(copied_classes)(FN(beside) beside, int64_t c, int64_t n, int a
 #else
     const int64_t all = are_two ? 2 * n : n;
     for (int64_t at = 0, stop; at < all; at = stop) {
-        REAL *e = first + at * FB_LANES;
         stop = all - at < FN(COPIED_PART) ? all : at + FN(COPIED_PART);
         for (int64_t k = at; k < stop; k++)
             FN(work_beside)(beside, c + k, writes, reads, factor, weight, best);
-        if (sums)
+        if (sums) {
+            REAL *e = first + at * FB_LANES;
             FN(exp_strip)(stop - at, e, FB_LANES, &sums->peaks, e, FB_LANES);
+        }
     }
     for (int64_t k = 0; k < n && sums; k++) {
         const REAL *e = first + k * FB_LANES;

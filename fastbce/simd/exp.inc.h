@@ -42,7 +42,7 @@ FB_INLINE FN(pair) FN(exp_scaled)(REAL x, REAL x_low, int extended, int ordinary
     const REAL r_low = extended ? FMA(k, -LN2_REST, x_low) : k * -LN2_REST;
     const REAL both = r + r_low, both2 = both * both;
     const REAL rest = FMA(both2, FN(exp_tail)(both, both2), r_low), minus_1 = r + rest;
-    /* The first is normal for every k, the second rounds the subnormal ones. */
+    /* power is normal for every k, the product rounds those that are not. */
     const REAL power = FN(from_bits)(FN(to_bits)(shifted) << MANTISSA_BITS);
     const REAL scale = ordinary ? power : power * (REAL)0x1p-64;
     const REAL high = FMA(minus_1, scale, scale), kept = FMA(minus_1, scale, scale - high);

@@ -43,7 +43,7 @@ FB_INLINE void FN(exp_one)(const REAL *x, const FN(peaks) * peaks, REAL *e, doub
 }
 
 /* exp_add of vectors that follow each other, n elements, with their sum. Between the two halves of an exponential begins the
- * next one: half as long chains of dependent operations keep more of them under way (AVX2: a tenth faster, measured). */
+ * next one: half as long chains of dependent operations keep more of them under way. */
 FB_INLINE void FN(exp_vectors)(int64_t n, const REAL *x, const FN(peaks) * peaks, REAL *e, FN(later) later,
                                int brings, double *sum, double *lost, SIGNED_BITS *ties)
 {
@@ -83,7 +83,7 @@ FB_INLINE void FN(soft_add)(int64_t i, const REAL *x, const REAL *t, const FN(pe
     FN(exp_add)(x + i, peaks, e + i, two, ties);
 }
 
-/* exp_vectors with sums of targets; not in halves, which would need more registers than there are (a tenth slower, measured). */
+/* exp_vectors with sums of targets; not in halves: with these, there would not be registers enough. */
 FB_INLINE void FN(soft_vectors)(int64_t n, const REAL *x, const REAL *t, const FN(peaks) * peaks, REAL *e,
                                 FN(later) later, int brings, double *sum, double *lost, SIGNED_BITS *ties,
                                 FN(target_lanes) * sums)

@@ -38,7 +38,7 @@ static __attribute__((noinline)) void FN(strip_end)(int64_t n, const REAL *x, in
     }
 }
 
-/* e = exp(x - max) of n vectors, and -1 where x is max. e may be x. */
+/* e = exp(x - max) of n vectors, and -1 where x is max. e may be x, with the same apart. */
 FB_INLINE void FN(exp_strip)(int64_t n, const REAL *x, int64_t apart, const FN(peaks) * peaks, REAL *e,
                              int64_t e_apart)
 {
@@ -47,9 +47,11 @@ FB_INLINE void FN(exp_strip)(int64_t n, const REAL *x, int64_t apart, const FN(p
     FN(strip_end)(n, x, apart, peaks, &strip, e, e_apart);
 }
 
-/* The sum of one of these vectors, or of two, which leaves out what is -1: a tie. second: or NULL. */
+/* One of these vectors, or the sum of two, added to sum; but -1, a tie, is not. What is none is taken from ties. second: or
+ * NULL. */
 FB_INLINE void FN(strip_add)(const REAL *e, const REAL *second, double *sum, double *lost, SIGNED_BITS *ties)
 {
+    FB_INDEPENDENT
     FB_ROLLED
     for (int i = 0; i < FB_LANES; i++) {
         const REAL one = e[i], other = second ? second[i] : -1;

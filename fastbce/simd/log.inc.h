@@ -12,7 +12,9 @@ typedef struct {
 } FN(sigmoid_parts);
 
 /* u = h + u_low. 1 + t need not be kept exactly: t - h (1 + t) = (t - h) - h t, where t - h is exact. As this, divided by 1 + t,
- * corrects h, an inverse that has 34 of 53 bits will do: eight operations, of which a division takes the time of 34 (measured). */
+ * corrects h, an inverse that has 34 of 53 bits will do: eight operations, of which a division takes the time of 34 (measured).
+ *
+ * Begun are h and u_low: of what both halves need, and of what the second needs of the first, this is the least to store. */
 FB_INLINE FN(pair) FN(begin_sigmoid)(FN(pair) t, int ordinary)
 {
 #ifdef FB_DIVIDES

@@ -91,7 +91,7 @@ FB_INLINE void FN(copy_peaks)(const FN(peaks) * from, FN(peaks) * to)
     memcpy(to->fine, from->fine, sizeof to->fine);
 }
 
-/* What exp(x - max) is made of: k, 2^k, and what is left of x - max. */
+/* What exp(x - max) is made of: k, 2^k, of which one is used, and what is left of x - max. */
 typedef struct {
     REAL r, k, scale;
 } FN(reduced);
@@ -158,8 +158,8 @@ FB_INLINE void FN(exp_flush)(REAL *two, double *sum, double *lost)
 
 #include "target_sums.inc.h"
 
-/* What comes later. Memory is asked for vector by vector: all at once, it would be waited for. And the maximum of a row to
- * come takes hardly any time beside exponentials, which are what the CPU is busy with. */
+/* What comes later. Memory is asked for vector by vector, beside exponentials or their sums: all at once, it would be waited for.
+ * There the maximum of a row to come is found, too. */
 typedef struct {
     fb_later x;
     const REAL *e, *t;     /* t: or NULL */
@@ -212,7 +212,8 @@ FB_INLINE FN(later) FN(later_part)(FN(later) later, int64_t at, int64_t n)
     return later;
 }
 
-/* The same results, by what suits the registers: AVX-512 has 32. */
+/* The same results, by what suits the registers. AVX-512 has 32, as wide as FB_LANES floats; the others, NEON as well (not
+ * measured), need two or more for each vector. */
 #ifdef FB_END_EXP
 #include "exp_fused.inc.h"
 #else
