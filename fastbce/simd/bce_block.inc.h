@@ -150,8 +150,8 @@ FB_INLINE int FN(sigmoid_loop)(const fb_block *block, int ordinary, int looks, c
     return looks && FN(seen_of)(different) == 0;
 }
 
-/* The rest, from t = exp(-|x|) and what begins its sigmoid. wanted: FB_LOSS, FB_GRAD, FB_HESS; hard: all targets are 0 or 1, logits are
- * ordinary, and there are no weights but those of samples. */
+/* The rest, from t = exp(-|x|) and what begins its sigmoid. wanted: FB_LOSS, FB_GRAD, FB_HESS; hard: all targets are 0 or 1,
+ * logits are ordinary, and there are no weights but those of samples. */
 FB_INLINE int FN(logits_loop)(const fb_block *block, int focal, int weights, int wanted, int ordinary,
                               int hard, const FN(pairs) * ts, const FN(pairs) * sigmoids)
 {
