@@ -51,8 +51,8 @@ FB_INLINE float fb_from_bfloat(uint16_t bfloat)
 FB_INLINE uint16_t fb_to_bfloat(float value)
 {
     const uint32_t bits = fb_float_bits(value);
-    const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    return (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? (bits >> 16) | 0x40 : rounded); /* NaN stays one */
+    const uint32_t nan = -(uint32_t)(value != value), up = 0x7fff + ((bits >> 16) & 1);
+    return (uint16_t)(((bits | (nan & 0x400000)) + (up & ~nan)) >> 16); /* NaN stays one */
 }
 
 #endif
