@@ -263,7 +263,7 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
     call.n = cnp.PyArray_SIZE(x)
     call.weighted = weight is not None or mask is not None
     call.balanced = pos_weight is not None or (call.weighted and call.smoothing != 0)
-    call.weighted = call.weighted or call.balanced
+    call.weighted = call.weighted or (call.balanced and call.smoothing != 0)
     call.weight.data = call.pos_weight.data = call.where.data = NULL
     call.loss.data = call.grad.data = call.hess.data = call.proba.data = NULL
     describe_input(&call.x, x, call.kernels, False)

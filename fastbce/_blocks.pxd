@@ -17,7 +17,7 @@ cdef struct Call:
     const fb_kernels *kernels
     Py_ssize_t n, size        # elements; bytes of one, of the type computed in
     Loss kind
-    bint weighted, balanced   # whether weight is read; and pos_weight, too
+    bint weighted, balanced   # whether there are weights; whether pos_weight is read
     bint apart                # nothing that is read is written: an element may be computed twice
     bint sums                 # whether losses are added up, block by block
     Run run                   # what is done with a chunk

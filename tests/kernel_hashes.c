@@ -229,7 +229,9 @@ static double weight_of(int64_t i)
     return i % 13 == 0 ? 0 : i % 13 == 1 ? uniform(1) : i % 2 ? 1 : unit() * 3;
 }
 
-/* weights: none but smoothing, those of samples, and with both pos_weight */
+/* Weights, as a set; with none or both of them, smoothing. */
+enum { OF_SAMPLES = 1, BALANCED = 2, WEIGHTED_TERMS = OF_SAMPLES | BALANCED };
+
 static void run_blocks(const char *name, block_kernel kernel, int of_probs, int weights, int wanted, int clip)
 {
     static const double gammas[] = {2, 0, 0.5, 1, 5}, alphas[] = {0.25, -1, 0, 1},
@@ -259,15 +261,15 @@ static void run_blocks(const char *name, block_kernel kernel, int of_probs, int 
             .n = n,
             .x = x,
             .y = y,
-            .weight = weights ? weight : NULL,
-            .pos_weight = weights == 2 ? pos_weight : NULL,
+            .weight = weights & OF_SAMPLES ? weight : NULL,
+            .pos_weight = weights & BALANCED ? pos_weight : NULL,
             .loss = loss,
             .grad = !(wanted & GRAD) ? NULL
                     : in_place       ? x
                                      : grad,
             .hess = wanted & HESS ? hess : NULL,
             .scale = k % 2 ? 1 : 1.0 / 3,
-            .smoothing = k % 4 < 2 ? 0 : 0.1,
+            .smoothing = k % 4 < 2 || weights == OF_SAMPLES || weights == BALANCED ? 0 : 0.1,
             .alpha = alphas[k / 2 % 4],
             .gamma = gammas[k % 5],
             .clip_low = !clip       ? -1
@@ -293,18 +295,22 @@ static void binary_losses(void)
     static const int wanted[] = {LOSS, LOSS | GRAD, GRAD | HESS};
     for (int i = 0; i < 3; i++) {
         run_blocks("bce_logits", kernels->bce_logits, 0, 0, wanted[i], 0);
-        run_blocks("bce_logits_weighted", kernels->bce_logits, 0, 2, wanted[i], 0);
-        run_blocks("bce_logits_of_samples", kernels->bce_logits, 0, 1, wanted[i], 0);
+        run_blocks("bce_logits_weighted", kernels->bce_logits, 0, WEIGHTED_TERMS, wanted[i], 0);
+        run_blocks("bce_logits_of_samples", kernels->bce_logits, 0, OF_SAMPLES, wanted[i], 0);
+        run_blocks("bce_logits_balanced", kernels->bce_logits, 0, BALANCED, wanted[i], 0);
     }
     for (int i = 0; i < 2; i++) {
         run_blocks("focal", kernels->focal, 0, 0, wanted[i], 0);
-        run_blocks("focal_of_samples", kernels->focal, 0, 1, wanted[i], 0);
-        run_blocks("bce_probs", kernels->bce_probs, 1, 0, wanted[i], 0);
-        run_blocks("bce_probs_weighted", kernels->bce_probs, 1, 2, wanted[i], 0);
-        run_blocks("bce_probs_of_samples", kernels->bce_probs, 1, 1, wanted[i], 0);
-        run_blocks("bce_probs_clipped", kernels->bce_probs, 1, 0, wanted[i], 1);
-        run_blocks("bce_probs_clipped_weighted", kernels->bce_probs, 1, 2, wanted[i], 1);
-        run_blocks("bce_probs_clipped_of_samples", kernels->bce_probs, 1, 1, wanted[i], 1);
+        run_blocks("focal_of_samples", kernels->focal, 0, OF_SAMPLES, wanted[i], 0);
+        for (int clip = 0; clip < 2; clip++) {
+            const char *const *name = (const char *const[][4]){
+                {"bce_probs", "bce_probs_of_samples", "bce_probs_balanced", "bce_probs_weighted"},
+                {"bce_probs_clipped", "bce_probs_clipped_of_samples", "bce_probs_clipped_balanced",
+                 "bce_probs_clipped_weighted"},
+            }[clip];
+            for (int weights = 0; weights < 4; weights++)
+                run_blocks(name[weights], kernels->bce_probs, 1, weights, wanted[i], clip);
+        }
     }
 }
 

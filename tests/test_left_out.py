@@ -218,3 +218,11 @@ def test_weights_of_1_change_no_bit(function, dtype, soft, smoothing):
         all_options.append({"class_weight": np.ones(4, dtype)})
     for options in all_options:
         assert_same_bits(each(function, first, targets, label_smoothing=smoothing, **options), plain)
+
+
+@pytest.mark.parametrize("function", ["bce", "bce_with_logits"])
+def test_weights_of_1_change_no_bit_beside_a_pos_weight(function, dtype, soft):
+    first, targets = inputs(function, (600,), dtype, soft=soft)
+    targets[::50] = -0.0
+    balanced = each(function, first, targets, pos_weight=2.7)
+    assert_same_bits(each(function, first, targets, pos_weight=2.7, sample_weight=1.0), balanced)

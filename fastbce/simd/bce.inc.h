@@ -17,7 +17,7 @@ FB_INLINE REAL FN(against)(REAL x, REAL a, REAL b)
 FB_INLINE REAL FN(bce_logits_loss)(REAL x, REAL c, FN(pair) twice_log, REAL a_plus_b, int weights,
                                    int ordinary)
 {
-    const int weighted = weights >= FB_SMOOTHED, finite = ordinary && weights != FB_OF_TERMS;
+    const int weighted = weights >= FB_SMOOTHED, finite = ordinary && weights < FB_BALANCED;
     /* 0 for an infinite logit that is right */
     const REAL distance = !ordinary && c == 0 ? 0 : FABS(x);
     const REAL half = weighted ? (REAL)0.5 * a_plus_b : (REAL)0.5;
@@ -112,7 +112,7 @@ FB_INLINE REAL FN(over_likelihood)(REAL number, FN(likelihood) z, int weights)
     const REAL rounded = number * z.inverse;
     const REAL remainder = FMA(rounded, z.lack, number - rounded);
     const REAL corrected = FMA(remainder, z.inverse, rounded);
-    return (weights == FB_OF_TERMS && rounded == (REAL)INFINITY ? rounded : corrected) * z.power;
+    return (weights >= FB_BALANCED && rounded == (REAL)INFINITY ? rounded : corrected) * z.power;
 }
 
 /* number / q, with inverse near 1 / q, where one step corrects what rounding took; not of numbers that are so large or small that
@@ -127,7 +127,7 @@ FB_INLINE REAL FN(corrected_quotient)(REAL number, REAL q, REAL inverse)
  * multiplies the target. */
 FB_INLINE int FN(has_inverse)(int weights, int ordinary)
 {
-    return ordinary && weights != FB_OF_TERMS;
+    return ordinary && weights < FB_BALANCED;
 }
 
 /* -log z, in two steps. (To add -0 is nothing, also to a compiler that keeps the signs of zeros.) */

@@ -5,9 +5,17 @@
 
 FB_INLINE int FN(weights_of)(const fb_block *block)
 {
-    if (!block->weight)
-        return block->smoothing > 0 ? FB_SMOOTHED : FB_UNWEIGHTED;
-    return block->pos_weight ? FB_OF_TERMS : FB_OF_SAMPLES;
+    if (block->weight)
+        return block->pos_weight ? FB_OF_TERMS : FB_OF_SAMPLES;
+    if (block->pos_weight)
+        return FB_BALANCED;
+    return block->smoothing > 0 ? FB_SMOOTHED : FB_UNWEIGHTED;
+}
+
+/* Whether samples have weights. */
+FB_INLINE int FN(has_weight)(int weights)
+{
+    return weights == FB_OF_SAMPLES || weights == FB_OF_TERMS;
 }
 
 /* What an element counts for: the two terms' weights a + a_low and b, and the weight of the whole. */
@@ -19,15 +27,15 @@ FB_INLINE FN(terms) FN(element_terms)(const fb_block *block, int64_t i, REAL smo
 {
     const REAL y = ((const REAL *)block->y)[i];
     FN(terms) terms = {1 - y, y, 1, (1 - (1 - y)) - y};
-    if (weights == FB_OF_SAMPLES || weights == FB_OF_TERMS)
+    if (FN(has_weight)(weights))
         terms.weight = ((const REAL *)block->weight)[i];
-    if (weights >= FB_SMOOTHED) {
+    if (weights == FB_SMOOTHED || weights == FB_OF_TERMS) {
         const REAL unsmoothed = weights != FB_SMOOTHED && smoothing == 0;
         terms.a = FMA(1 - y, 1 - smoothing, smoothing / 2);
         terms.b = FMA(y, 1 - smoothing, smoothing / 2);
         terms.a_low *= unsmoothed; /* smoothing rounds by as much itself */
     }
-    if (weights == FB_OF_TERMS)
+    if (weights >= FB_BALANCED)
         terms.b *= ((const REAL *)block->pos_weight)[i];
     return terms;
 }
@@ -319,10 +327,10 @@ FB_INLINE int FN(bce_probs_hard_loop)(const fb_block *block, int weights, int wa
     for (int64_t i = 0; i < n; i++) {
         const int positive = y[i] != 0;
         const REAL p = probs ? x[i] : x[i] + 0;
-        const REAL weight = weights ? ((const REAL *)block->weight)[i] : 1;
-        const REAL pos_weight = weights == FB_OF_TERMS ? ((const REAL *)block->pos_weight)[i] : 1;
+        const REAL weight = FN(has_weight)(weights) ? ((const REAL *)block->weight)[i] : 1;
+        const REAL pos_weight = weights >= FB_BALANCED ? ((const REAL *)block->pos_weight)[i] : 1;
         /* What is not finite is not lost, as it would not be beside a soft target. */
-        const REAL c = positive ? pos_weight : weights == FB_OF_TERMS ? FMA(0, pos_weight, 1) : 1;
+        const REAL c = positive ? pos_weight : weights >= FB_BALANCED ? FMA(0, pos_weight, 1) : 1;
         const FN(likelihood) z = FN(kept)(likelihoods, i);
         if (!probs)
             seen = FN(see)(seen, FN(unit_bits)(x[i], weight), one, 1);
@@ -445,6 +453,8 @@ static int FN(bce_logits)(const fb_block *block)
         return FN(logits_block)(block, FB_OF_SAMPLES);
     case FB_SMOOTHED:
         return FN(logits_block)(block, FB_SMOOTHED);
+    case FB_BALANCED:
+        return FN(logits_block)(block, FB_BALANCED);
     default:
         return FN(logits_block)(block, FB_OF_TERMS);
     }
@@ -507,6 +517,9 @@ static __attribute__((noinline)) int FN(bce_probs_soft)(const fb_block *block, i
     case FB_SMOOTHED:
         return block->grad ? FN(bce_probs_soft_block)(block, FB_SMOOTHED, 1, 1)
                            : FN(bce_probs_soft_block)(block, FB_SMOOTHED, 0, 1);
+    case FB_BALANCED:
+        return block->grad ? FN(bce_probs_soft_block)(block, FB_BALANCED, 1, 1)
+                           : FN(bce_probs_soft_block)(block, FB_BALANCED, 0, 1);
     default:
         return block->grad ? FN(bce_probs_soft_block)(block, FB_OF_TERMS, 1, 1)
                            : FN(bce_probs_soft_block)(block, FB_OF_TERMS, 0, 1);
@@ -542,6 +555,9 @@ static int FN(bce_probs_unclipped)(const fb_block *block)
     case FB_OF_SAMPLES:
         return block->grad ? FN(bce_probs_hard_block)(block, FB_OF_SAMPLES, 1)
                            : FN(bce_probs_hard_block)(block, FB_OF_SAMPLES, 0);
+    case FB_BALANCED:
+        return block->grad ? FN(bce_probs_hard_block)(block, FB_BALANCED, 1)
+                           : FN(bce_probs_hard_block)(block, FB_BALANCED, 0);
     default:
         return block->grad ? FN(bce_probs_hard_block)(block, FB_OF_TERMS, 1)
                            : FN(bce_probs_hard_block)(block, FB_OF_TERMS, 0);

@@ -48,8 +48,8 @@ enum { FB_LOSS = 1, FB_GRAD = 2, FB_HESS = 4 };
  * 1 itself, of floats, where one does. */
 enum { FB_ANY_P, FB_UP_TO_1, FB_BELOW_1 };
 
-/* Weights: none; those of samples; those that smoothing gives the two terms; all of these, and pos_weight. */
-enum { FB_UNWEIGHTED, FB_OF_SAMPLES, FB_SMOOTHED, FB_OF_TERMS };
+/* Weights: none; those of samples; those that smoothing gives the two terms; pos_weight; all of these. */
+enum { FB_UNWEIGHTED, FB_OF_SAMPLES, FB_SMOOTHED, FB_BALANCED, FB_OF_TERMS };
 
 /* Of focal loss: none; with any gamma; the same of targets that are 0 or 1, and of ordinary logits; with a gamma of 2. */
 enum { FB_NO_FOCAL, FB_POWER, FB_HARD_POWER, FB_SQUARE };

@@ -68,9 +68,9 @@ typedef struct {
     int64_t ahead; /* how many elements on memory is asked for meanwhile; 0: none is, but for `later` */
     const void *x; /* logits or probabilities */
     const void *y; /* targets */
-    /* 0 where an element is left out. NULL: all weights are 1, and pos_weight is not read. */
+    /* 0 where an element is left out. NULL: all weights are 1. */
     const void *weight;
-    /* NULL: all are 1, and smoothing is not read where there are weights. */
+    /* NULL: all are 1. With smoothing there is neither, or both. */
     const void *pos_weight;
     void *loss;   /* not written where hess is wanted */
     void *grad;   /* NULL: not wanted; may be x */
