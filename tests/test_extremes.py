@@ -42,6 +42,19 @@ def test_an_element_does_not_depend_on_the_one_beside_it(function, options, dtyp
                 np.testing.assert_array_equal(one[0], two[0])
 
 
+@pytest.mark.parametrize("y", [0, 1])
+@pytest.mark.parametrize("weight", [None, 3.0, INF, NAN])
+def test_a_probability_of_1_does_not_depend_on_what_is_beside_it(dtype, weight, y):
+    """As above, in a block in which all others are far from 0 and 1, or not."""
+    options = {} if weight is None else {"pos_weight": weight}
+    p, targets = np.full(512, 0.7, dtype), np.ones(512)
+    p[5], targets[5] = 1, y
+    loss, grad = fb.bce_value_and_grad(p, targets, reduction="none", **options)
+    p[9] = 0
+    other_loss, other_grad = fb.bce_value_and_grad(p, targets, reduction="none", **options)
+    np.testing.assert_array_equal([loss[5], grad[5]], [other_loss[5], other_grad[5]])
+
+
 @pytest.mark.parametrize("weight", [None, 0.7])
 @pytest.mark.parametrize("beside", [(0.25, 0.5), (43.0, 0.0), (0.25, -0.0)])
 def test_logits_do_not_depend_on_what_is_beside_them(dtype, beside, weight):

@@ -171,8 +171,11 @@ FB_INLINE FN(loss_grad)
     const REAL size = FN(over_likelihood)(c, z, weights);
     const REAL slope = positive ? -size : size;
     const int is_limited = probs == FB_ANY_P ? p * (1 - p) < FB_LIMIT : ends_high;
-    const REAL limited = FN(bce_probs_at_limit)(probs == FB_ANY_P ? p : 1, positive ? 0 : c, positive ? c : 0,
-                                                0);
+    const int is_constant = probs != FB_ANY_P && weights < FB_BALANCED; /* p and c are 1 */
+    const REAL limited = !is_constant ? FN(bce_probs_at_limit)(probs == FB_ANY_P ? p : 1, positive ? 0 : c,
+                                                               positive ? c : 0, 0)
+                         : positive   ? 0
+                                      : FN(bce_probs_at_limit)(1, 1, 0, 0);
     const FN(loss_grad) result = {
         probs == FB_ANY_P && p != p ? p : loss,
         probs == FB_ANY_P && p != p ? p
