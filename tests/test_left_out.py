@@ -223,6 +223,7 @@ def test_weights_of_1_change_no_bit(function, dtype, soft, smoothing):
 @pytest.mark.parametrize("function", ["bce", "bce_with_logits"])
 def test_weights_of_1_change_no_bit_beside_a_pos_weight(function, dtype, soft):
     first, targets = inputs(function, (600,), dtype, soft=soft)
+    targets = targets.astype(dtype)
     targets[::50] = -0.0
     balanced = each(function, first, targets, pos_weight=2.7)
     assert_same_bits(each(function, first, targets, pos_weight=2.7, sample_weight=1.0), balanced)
