@@ -355,7 +355,7 @@ def _row_cases():
     for classes in (FEW, MANY):
         size = f"{classes[0]} to {classes[-1]:,} classes"
         for kind in ROWS:
-            for text, ulps in (("labels", (4, 4, 6, 4)), ("soft rows", (7, 8, 7))):
+            for text, ulps in (("labels", (4, 4, 6, 4)), ("soft rows", (4, 6, 7))):
                 yield Case(
                     f"cross_entropy, {text}, {kind}, {size}", "cross_entropy", rows(kind, text != "labels"),
                     "rows, see above", bounds(*ulps, halves=text == "labels" and kind == "uniform"),

@@ -1,6 +1,7 @@
 """Weights and denominators at the ends of what a dtype holds: finite numbers give no NaN, nothing is lost."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -96,6 +97,26 @@ def test_a_term_beyond_all_numbers(dtype):
     loss, grad = fb.bce_value_and_grad(np.array([0, 0.9], dtype), 1, pos_weight=largest, reduction="none")
     assert loss[0] == INF
     assert grad.tolist() == [-INF, -INF]
+
+
+@pytest.mark.parametrize(
+    ("targets", "options"),
+    [
+        ([[1.7e308, 0, 0]], {}),
+        ([[1, 0, 0]], {"class_weight": [1.7e308, 1, 1]}),
+        ([0], {"class_weight": [1.7e308, 1, 1], "label_smoothing": 1e-300}),
+    ],
+)
+def test_a_loss_of_soft_targets_just_below_the_largest_number(targets, options):
+    """Steps between go beyond it."""
+    loss = fb.cross_entropy([[0, -0.0943, -0.0943]], targets, reduction="none", **options)
+    np.testing.assert_allclose(loss / 1.7e308, math.log1p(2 * math.exp(-0.0943)), rtol=1e-15)
+
+
+def test_a_weight_beyond_float32_and_a_negative_target():
+    logits = np.array([[2, 0, 1]], np.float32)
+    _, grad = fb.cross_entropy_value_and_grad(logits, [[1, -1, 0.5]], sample_weight=[1e39])
+    assert grad[0, 1] == INF
 
 
 def test_what_is_left_out_is_0_where_the_rest_overflows(function, dtype):

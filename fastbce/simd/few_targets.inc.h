@@ -31,7 +31,7 @@ FB_INLINE void FN(tile_sums)(const FN(vector) * x, const FN(vector) * t, int64_t
 {
     const REAL *max = group->max + at;
     const int64_t step = kind == FN(SOFT) && classes <= FB_TWO_UP_TO ? 2 : FB_FOUR;
-    double *totals[FN(SUMS)] = {group->dot + at, group->all + at, group->below + at};
+    double *totals[FN(SUMS)] = {group->dot + at, group->top + at, group->below + at};
     FN(target_lanes) lanes FB_ALIGNED;
     FN(few_targets) few FB_ALIGNED;
     memset(&lanes, 0, sizeof lanes);

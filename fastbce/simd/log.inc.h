@@ -114,12 +114,11 @@ FB_INLINE FN(pair) FN(log_near)(FN(scaled) q, REAL exact, REAL q_low)
     return FN(end_log)(FN(begin_log)(-q.minus_k, f, rest), f, q.inverse, 0);
 }
 
-/* log(q + q_low), q >= 1 and finite, rounded; inverse is 1 / q, and exact is q + q_low - 1.
- * Error, where q = 1 + x: 0.920 ULP at x = 0.40839070198381611 (double). */
-FB_INLINE REAL FN(log_over_one)(REAL q, REAL exact, REAL q_low, REAL inverse)
+/* log(q + q_low), q >= 1 and finite; inverse is 1 / q, and exact is q + q_low - 1.
+ * Error of high + low, rounded, where q = 1 + x: 0.920 ULP at x = 0.40839070198381611 (double). */
+FB_INLINE FN(pair) FN(log_over_one)(REAL q, REAL exact, REAL q_low, REAL inverse)
 {
     FN(scaled) scaled = FN(scale)(q, 1);
     scaled.inverse = FN(from_bits)(FN(to_bits)(inverse) - scaled.over);
-    const FN(pair) log = FN(log_near)(scaled, exact, q_low);
-    return log.high + log.low;
+    return FN(log_near)(scaled, exact, q_low);
 }

@@ -141,10 +141,10 @@ FB_INLINE void FN(target_piece)(const FN(group) * group, int64_t i, const fb_row
 }
 
 /* The sums of FB_LANES rows from the lanes of each. */
-static void FN(target_totals)(const FN(target_lanes) * lanes, int kind, double *dot, double *all,
+static void FN(target_totals)(const FN(target_lanes) * lanes, int kind, double *dot, double *top,
                               double *below)
 {
-    double *totals[FN(SUMS)] = {dot, all, below};
+    double *totals[FN(SUMS)] = {dot, top, below};
     double sum[FB_LANES][FB_LANES] FB_ALIGNED, lost[FB_LANES][FB_LANES] FB_ALIGNED;
     for (int k = 0; k < (kind == FN(SMOOTH) ? 1 : FN(SUMS)); k++) {
         FN(turn_lanes)(lanes->sum[k], lanes->lost[k], sizeof *lanes / sizeof(double), sum, lost);

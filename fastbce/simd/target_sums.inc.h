@@ -3,10 +3,10 @@
 /* What a row's targets are: its label; that, smoothed, where all classes have the same weight; one of each class. */
 enum { FN(LABELS), FN(SMOOTH), FN(SOFT) };
 
-/* The sums over a row in progress, in lanes as in exp_lanes: of t (max - x), of all targets, and of those of classes
- * that do not reach the maximum. Labels that are smoothed need only the first one, and of max - x: t is the same but for
- * the label. */
-enum { FN(DOT), FN(ALL), FN(BELOW), FN(SUMS) };
+/* The sums over a row in progress, in lanes as in exp_lanes: of t (max - x), of the targets of classes that reach the maximum,
+ * which is one target, as a rule, and is not rounded then, and of all others'. Labels that are smoothed need only the first
+ * one, and of max - x: t is the same but for the label. */
+enum { FN(DOT), FN(TOP), FN(BELOW), FN(SUMS) };
 
 typedef struct {
     double sum[FN(SUMS)][FB_LANES], lost[FN(SUMS)][FB_LANES];
@@ -24,10 +24,11 @@ FB_INLINE void FN(target_add)(const REAL *t, const REAL *x, const REAL *max, int
         if (kind == FN(SMOOTH)) {
             few[FN(DOT)][i] -= difference;
         } else {
-            const int tie = x[i] == max[i];
+            /* by bits: of choices GCC makes additions of either */
+            const BITS given = FN(to_bits)(t[i]), below = given & -(BITS)(x[i] != max[i]);
             few[FN(DOT)][i] = FMA(-t[i], difference, few[FN(DOT)][i]);
-            few[FN(ALL)][i] += t[i];
-            few[FN(BELOW)][i] += tie ? 0 : t[i];
+            few[FN(TOP)][i] += FN(from_bits)(given ^ below);
+            few[FN(BELOW)][i] += FN(from_bits)(below);
         }
     }
 }
