@@ -40,6 +40,8 @@ cdef void fill_constant(const Call *call, const Operand *weight, Py_ssize_t n, v
 
 cdef void fill_constants(const Call *call, Py_ssize_t n, fb_buffers *buffers) noexcept nogil:
     cdef Py_ssize_t filled = min((n + FB_LANES - 1) & -FB_LANES, <Py_ssize_t>FB_BLOCK)
+    if n == 0:  # then a weight, too, may be none
+        return
     if call.weighted:
         fill_constant(call, &call.weight, filled, buffers.weight)
     if call.balanced:

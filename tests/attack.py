@@ -93,8 +93,8 @@ def contiguous(array):
     return array
 
 
-LENGTHS = [*range(1, 36), 47, 48, 49, 63, 64, 65, 511, 512, 513, 529, 1041]
-ROWS = [(rows, classes) for classes in (1, 2, 3, 17, 144, 145, 515) for rows in (1, 16, 63, 65)]
+LENGTHS = [*range(36), 47, 48, 49, 63, 64, 65, 511, 512, 513, 529, 1041]
+ROWS = [(rows, classes) for classes in (1, 2, 3, 17, 144, 145, 515) for rows in (0, 1, 16, 63, 65)]
 
 
 def edges():
