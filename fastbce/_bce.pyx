@@ -186,6 +186,13 @@ cdef Py_ssize_t count(cnp.ndarray mask, Py_ssize_t n) except -1:
     return PyArray_CountNonzero(mask) * (n // size) if size > 0 else 0
 
 
+cdef object left_out_of(cnp.ndarray weight, cnp.ndarray mask):
+    # What has no weight or is left out, as a new array. (Weights add up to NaN: there are some.)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is no reason for a warning
+        left_out = np.equal(weight, 0)
+    return left_out if mask is None else np.logical_or(left_out, np.logical_not(mask))
+
+
 cdef object checked_call(Loss kind, Results results, object x_given, object y_given, object sample_weight,
                          object pos_weight, object label_smoothing, object where, object eps, object alpha,
                          object gamma, object reduction_given, object normalizer, object grad_out, object hess_out,
@@ -300,6 +307,7 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
     cdef bint divides = results == VALUE_AND_GRAD and not can_scale(call.scale, call.size)
     if divides:
         call.scale = 1
+    left_out = left_out_of(weight, mask) if math.isnan(denominator) and results == VALUE_AND_GRAD else None
 
     if overwrites:
         check_range_first(&call, threads, x, y)
@@ -326,6 +334,8 @@ cdef object checked_call(Loss kind, Results results, object x_given, object y_gi
         check_range(&call, x, y)
     if divides:
         divide(undivided, denominator, grad)
+    if left_out is not None:  # 0, of which the kernel has made NaN
+        np.copyto(grad, 0, where=left_out)
     if results == GRAD_AND_HESS:
         return grad, hess
     value = losses if reduction == NONE else reduced(total.sum, denominator)
@@ -465,7 +475,7 @@ def bce_value_and_grad(probs, targets, *, sample_weight=None, pos_weight=None, l
     probs, targets, sample_weight, pos_weight, label_smoothing, where, reduction, normalizer, loss_out, num_threads
         As in `bce`.
     eps : float, optional
-        As in `bce`. The gradient is 0 where clipping moved a probability, and has no limit.
+        As in `bce`. The gradient is 0 where clipping moved a probability (but NaN beside a NaN), and has no limit.
     out : ndarray, optional
         Array of the shape of `probs`, float32, float64 or of the dtype of `probs`, that receives the gradient; may be
         `probs`.

@@ -1,10 +1,21 @@
 """Section 4: NaN stays in its row; what is left out, or has no weight, may hold anything at all."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
-from cases import CLASS_WEIGHT, assert_same_bits, each, everything, inputs, loss_of, losses_shape, same_bits
+from cases import (
+    CLASS_WEIGHT,
+    assert_same_bits,
+    each,
+    everything,
+    inputs,
+    loss_of,
+    losses_shape,
+    same_bits,
+    value_and_grad_of,
+)
 
 import fastbce as fb
 
@@ -138,6 +149,59 @@ def test_any_byte_but_0_is_true(function, dtype):
         )
     if function != "cross_entropy":
         assert_same_bits(each(function, first, odd), each(function, first, plain))
+
+
+@pytest.mark.parametrize("n_classes", [2, 10, 300])
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("reduction", ["none", "sum", "mean", "weighted_mean"])
+def test_labels_of_what_is_left_out_may_have_any_weight(dtype, lay, n_classes, axis, reduction):
+    """n / (C count), which scikit-learn balances classes with, is infinite where a class never occurs."""
+    logits, labels = inputs("cross_entropy", (40, n_classes), dtype)
+    left_out = np.arange(40) % 3 == 1
+    labels = np.where(left_out, 0, labels % (n_classes - 1) + 1)
+    weights = np.linspace(0.5, 2, n_classes)
+    logits = np.ascontiguousarray(np.moveaxis(logits, 1, axis))
+    ways = [{"ignore_index": 0}, {"where": ~left_out}, {"sample_weight": np.where(left_out, 0, 1.5)}]
+    for value, way in itertools.product((INF, -INF, NAN), ways):
+        broken = weights.copy()
+        broken[0] = value
+        options = way | {"axis": axis, "reduction": reduction}
+        expected = everything("cross_entropy", logits, labels, class_weight=weights, **options)
+        results = everything("cross_entropy", lay(logits), labels, class_weight=broken, **options)
+        assert_same_bits(results, expected)
+        _, hess = fb.cross_entropy_grad_hess(logits, labels, class_weight=broken, axis=axis, **way)
+        assert not np.moveaxis(hess, axis, 1)[left_out].any()
+
+
+@pytest.mark.parametrize("elements", [5, 100_000])
+def test_what_is_left_out_where_weights_add_up_to_nan(function, dtype, elements):
+    shape = (elements, 3) if function == "cross_entropy" else (elements,)
+    first, targets = inputs(function, shape, dtype)
+    weight, where = np.ones(elements), np.ones(elements, bool)
+    weight[:2], where[3] = [NAN, 0], False
+    for options in ({"where": where}, {"where": where, "out": first.copy()}, {"where": True}):
+        options = {"sample_weight": weight, "reduction": "weighted_mean"} | options
+        loss, grad = value_and_grad_of(function)(options.get("out", first), targets, **options)
+        assert math.isnan(loss)
+        kept = np.isnan(grad.reshape(elements, -1)).all(axis=1)
+        np.testing.assert_array_equal(kept, (weight != 0) & options["where"])
+        assert not grad[~kept].any()
+
+
+@pytest.mark.parametrize("elements", [5, 1000])
+@pytest.mark.parametrize("eps", [0.25, 1e-40])  # with bounds that are ordinary, and not
+def test_nan_stays_where_a_probability_is_clipped(dtype, elements, eps):
+    """A gradient of 0 is what clipping makes of a number."""
+    probs, targets = np.full(elements, 0.5, dtype), np.ones(elements)
+    probs[:2] = 0, 1 if eps == 0.25 else 0
+    for argument in ("targets", "sample_weight", "pos_weight"):
+        broken = np.ones(elements)
+        broken[:3] = NAN
+        options = {"targets": targets} | {argument: broken}
+        loss, grad = fb.bce_value_and_grad(probs, eps=eps, reduction="none", **options)
+        np.testing.assert_array_equal(np.isnan(loss), np.arange(elements) < 3)
+        np.testing.assert_array_equal(np.isnan(grad), np.arange(elements) < 3)
+    assert not fb.bce_value_and_grad(probs, targets, eps=eps)[1][:2].any()
 
 
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean", "weighted_mean"])

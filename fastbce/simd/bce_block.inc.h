@@ -405,7 +405,8 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weights, int want_gr
         const REAL value = FN(bce_probs_loss)(p, w.a, w.b, w.a_low, of_p, of_q, limits, ordinary, weights);
         const REAL slope =
             want_grad ? FN(bce_probs_grad)(p, w.a, w.b, w.a_low, of_p, of_q, limits, ordinary, weights) : 0;
-        const REAL kept = limits || p == x[i] || x[i] != x[i] ? slope : 0; /* clipping is flat */
+        /* clipping is flat, but where there is a NaN, of whatever */
+        const REAL kept = limits || p == x[i] || x[i] != x[i] || slope != slope ? slope : 0;
         loss[i] = FN(weigh)(w.weight, value, weights);
         if (want_grad)
             grad[i] = FN(weigh)(w.weight, kept, weights) * scale;
@@ -565,7 +566,7 @@ static int FN(bce_probs_unclipped)(const fb_block *block)
 }
 
 /* To bounds between which nothing is subnormal or 0, and no limit holds: then all are ordinary, and are computed as such. Where
- * clipping moved one, the gradient is 0; NaN stays. */
+ * clipping moved one, the gradient is 0; NaN stays, also that of a target or a weight. */
 static __attribute__((noinline)) int FN(bce_probs_clipped)(const fb_block *block)
 {
     const int64_t n = block->n & -FB_LANES;
@@ -594,7 +595,7 @@ static __attribute__((noinline)) int FN(bce_probs_clipped)(const fb_block *block
     if (grad) {
         FB_INDEPENDENT
         for (int64_t i = 0; i < n; i++)
-            grad[i] = clipped[i] == x[i] || x[i] != x[i] ? slope[i] : 0;
+            grad[i] = clipped[i] == x[i] || x[i] != x[i] || slope[i] != slope[i] ? slope[i] : 0;
     }
     return outside || targets_outside;
 }

@@ -110,8 +110,9 @@ FB_INLINE int64_t FN(read_labels)(FN(group) * group, const fb_rows *rows, const 
         group->weight[i] = group->given[i];
         group->logit[i] = rows->bring ? 0 : x[i * row + label * class];
     }
+    /* A row that is left out has no class: its weight stays 0 beside one that is infinite or NaN. */
     for (int64_t i = 0; i < count && class_weight; i++)
-        group->weight[i] *= class_weight[group->label[i]];
+        group->weight[i] *= group->given[i] != 0 ? class_weight[group->label[i]] : 1;
     return bad;
 }
 
