@@ -11,6 +11,10 @@ static inline int64_t from_real(long double value)
     return whole ? (int64_t)value : FB_NO_LABEL;
 }
 
+#define FB_NAME bool
+#define FB_SOURCE uint8_t
+#define FB_CONVERT(value) ((value) != 0) /* as NumPy reads any byte of a view */
+#include "labels.inc.h"
 #define FB_NAME i8
 #define FB_SOURCE int8_t
 #define FB_CONVERT(value) value
@@ -65,7 +69,7 @@ static inline int64_t from_real(long double value)
 #include "labels.inc.h"
 
 const fb_load fb_load_labels[FB_DTYPES] = {
-    [FB_BOOL] = load_u8,   [FB_I8] = load_i8,
+    [FB_BOOL] = load_bool, [FB_I8] = load_i8,
     [FB_U8] = load_u8,     [FB_I16] = load_i16,
     [FB_U16] = load_u16,   [FB_I32] = load_i32,
     [FB_U32] = load_u32,   [FB_I64] = load_i64,
