@@ -124,7 +124,7 @@ def _set_initial():
 
 
 _set_initial()
-_local_count = contextvars.ContextVar("fastbce.threads", default=None)  # (count, what it was outside the block)
+_local_count = contextvars.ContextVar("fastbce.threads", default=None)  # (count, what it was outside, the block)
 
 
 cdef int default_count() noexcept:
@@ -182,11 +182,19 @@ class threads:
         self._n = check_count(n, "n")
 
     def __enter__(self):
-        _local_count.set((self._n, _local_count.get()))
+        _local_count.set((self._n, _local_count.get(), self))
         return self
 
     def __exit__(self, *exception):
-        _local_count.set(_local_count.get()[1])
+        _local_count.set(_outside(self, _local_count.get()))
+
+
+cdef object _outside(object block, object here):
+    # Blocks may be left in any order, as generators end; and one by another thread or task, where it changes nothing.
+    if here is None:
+        return None
+    count, before, its_block = here
+    return before if its_block is block else (count, _outside(block, before), its_block)
 
 
 cdef int threads_for_call(object num_threads) except -1:

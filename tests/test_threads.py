@@ -1,5 +1,6 @@
 """How many threads a call takes, who decides on that, and how many there are in the process at most."""
 
+import contextvars
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
@@ -312,3 +313,32 @@ def test_one_context_manager_for_several_threads():
 
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(nested, range(200))) == {(3, 3, True)}
+
+
+def test_blocks_that_are_left_in_another_order_or_elsewhere():
+    """As generators end: closed by whoever holds them, in a thread or a context of its own."""
+
+    def block(n):
+        with fb.threads(n):
+            yield fb.get_num_threads()
+
+    def here():
+        first, second, third = block(3), block(4), block(5)
+        assert [next(first), next(second), next(third)] == [3, 4, 5]
+        second.close()
+        assert fb.get_num_threads() == 5
+        third.close()
+        assert fb.get_num_threads() == 3
+        fb.threads(6).__exit__(None, None, None)  # which was not entered
+        assert fb.get_num_threads() == 3
+
+        def elsewhere():
+            with fb.threads(7):
+                first.close()
+                assert fb.get_num_threads() == 7
+
+        contextvars.Context().run(elsewhere)
+        assert fb.get_num_threads() == 3
+        contextvars.Context().run(fb.threads(6).__exit__, None, None, None)
+
+    contextvars.Context().run(here)
