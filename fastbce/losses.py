@@ -46,10 +46,10 @@ def _as_array(value: Input | None, name: str) -> NDArray[Any] | None:
 
 
 def _kept(array: NDArray[Any] | None) -> float | NDArray[Any] | None:
-    """Copy an array into memory that nothing can write to; turn one without dimensions into a float."""
+    """Copy an array into memory that nothing can write to; turn one number into a float that is equal."""
     if array is None:
         return None
-    if array.ndim == 0:
+    if array.ndim == 0 and (array != array or float(array) == array.item()):
         return float(array)
     return np.ndarray(array.shape, array.dtype, array.tobytes())
 
@@ -62,16 +62,19 @@ def _doubles(option: NDArray[Any]) -> NDArray[np.float64]:
 def _comparable(option: Any) -> Any:
     """Turn an option into what compares and hashes as its value: 2 as 2.0, -0.0 as 0.0, NaN as itself."""
     if isinstance(option, np.ndarray):
-        doubles = _doubles(option) + 0.0
-        doubles[np.isnan(doubles)] = np.nan
-        return option.shape, doubles.tobytes()
+        doubles = _doubles(option)
+        with np.errstate(all="ignore"):
+            rest = _doubles(option.astype(np.longdouble) - doubles)  # of int64 and long double
+        doubles = np.where(np.isnan(doubles), np.nan, doubles + 0.0)
+        rest = np.where(np.isnan(rest), 0.0, rest + 0.0)
+        return option.shape, doubles.tobytes(), rest.tobytes()
     return "nan" if option != option else option
 
 
 def _written(option: Any) -> str:
     """Write an option as Python."""
-    if not isinstance(option, np.ndarray):
-        text = repr(option)
+    if not isinstance(option, np.ndarray) or option.ndim == 0:
+        text = repr(option.item() if isinstance(option, np.ndarray) else option)
     elif option.size > WRITTEN:
         return f"<{option.dtype} array of shape {option.shape}>"
     elif option.size == 0:
@@ -216,7 +219,7 @@ class BCELoss(_Loss[Value]):
         self.pos_weight: Final = _kept(positive)
         self.label_smoothing: Final = float(label_smoothing)
         self.eps: Final = None if eps is None else float(eps)
-        self.reduction: Final = reduction
+        self.reduction: Final = str.__str__(reduction)  # of an enumeration, what it is equal to
 
     _defaults = __init__.__kwdefaults__ or {}
 
@@ -343,7 +346,7 @@ class BCEWithLogitsLoss(_Loss[Value]):
         )
         self.pos_weight: Final = _kept(positive)
         self.label_smoothing: Final = float(label_smoothing)
-        self.reduction: Final = reduction
+        self.reduction: Final = str.__str__(reduction)  # of an enumeration, what it is equal to
 
     _defaults = __init__.__kwdefaults__ or {}
 
@@ -513,7 +516,7 @@ class CrossEntropyLoss(_Loss[Value]):
         self.class_weight: Final = _kept(weights)
         self.label_smoothing: Final = float(label_smoothing)
         self.ignore_index: Final = None if ignore_index is None else operator.index(ignore_index)
-        self.reduction: Final = reduction
+        self.reduction: Final = str.__str__(reduction)  # of an enumeration, what it is equal to
 
     _defaults = __init__.__kwdefaults__ or {}
 
@@ -665,7 +668,7 @@ class SigmoidFocalLoss(_Loss[Value]):
         sigmoid_focal_loss(nothing, nothing, alpha=alpha, gamma=gamma, reduction=reduction)
         self.alpha: Final = float(alpha)
         self.gamma: Final = float(gamma)
-        self.reduction: Final = reduction
+        self.reduction: Final = str.__str__(reduction)  # of an enumeration, what it is equal to
 
     _defaults = __init__.__kwdefaults__ or {}
 

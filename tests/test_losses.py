@@ -1,6 +1,7 @@
 """Losses as values: they compute what the functions compute, check options when made, and do not change."""
 
 import copy
+import enum
 import inspect
 import pickle
 import subprocess
@@ -568,6 +569,33 @@ def test_whatever_the_functions_read_becomes_an_array(given):
         assert loss == made(**{name: [1.0, 2.0, 0.5]})
         assert eval(repr(loss), {made.__name__: made}) == loss
         assert_is_a_copy(pickle.loads(pickle.dumps(loss)), loss)
+
+
+LONG = 2**60 + 2**36 + 1  # float32 of it is another number than float32 of its double
+
+
+@pytest.mark.parametrize("number", [LONG, np.array(LONG), np.longdouble(LONG)], ids=repr)
+def test_a_number_that_is_no_double_is_kept(number):
+    """It is rounded once, to the dtype computed in, as by the function."""
+    loss = fb.BCEWithLogitsLoss(pos_weight=number, reduction="sum")
+    x = np.float32([1])
+    if float(LONG) != number:  # long double may be double
+        assert loss(x, [1]) == fb.bce_with_logits(x, [1], pos_weight=number, reduction="sum")
+        assert loss != fb.BCEWithLogitsLoss(pos_weight=float(LONG), reduction="sum")
+        many = [fb.BCELoss(pos_weight=np.array([value, 1])) for value in (number, float(LONG))]
+        assert many[0] != many[1]
+    assert loss == pickle.loads(pickle.dumps(loss)) == fb.BCEWithLogitsLoss(pos_weight=LONG, reduction="sum")
+
+
+@pytest.mark.parametrize("made", CLASSES)
+def test_a_reduction_of_an_enumeration_becomes_a_string(made):
+    class Reduction(str, enum.Enum):  # noqa: UP042, StrEnum is written as its value
+        SUM = "sum"
+
+    loss = made(reduction=Reduction.SUM)
+    assert type(loss.reduction) is str
+    assert loss == made(reduction="sum")
+    assert repr(loss) == f"{made.__name__}(reduction='sum')"
 
 
 @pytest.mark.parametrize("number", [1, 1.0, np.float16(1), np.float32(1), np.int64(1)], ids=repr)
