@@ -964,8 +964,9 @@ cdef int execute(Call *call, int threads, Partial *total) except -1:
 cdef int bad_label(object labels, Py_ssize_t index, Py_ssize_t classes) except -1:
     where = position(index, labels.shape)
     value = labels[where]
-    number = float(value) if dtype_code(labels) >= FB_F16 else 0.0
-    if math.isnan(number) or (math.isfinite(number) and not number.is_integer()):
+    with np.errstate(invalid="ignore"):  # a signalling NaN is no reason for a warning
+        number = np.longdouble(value) if dtype_code(labels) >= FB_F16 else np.longdouble(0)
+    if np.isnan(number) or (np.isfinite(number) and not number.is_integer()):
         raise ValueError(f"targets: expected class labels that are whole numbers, got {value!s} at position {where}")
     if value == -100:
         raise IndexError(f"targets: expected class labels in [0, {classes}), got -100 at position {where}: "

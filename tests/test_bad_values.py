@@ -208,6 +208,12 @@ def test_labels_that_are_not_whole(dtype, lay, name, value):
     assert all((array == 77).all() for array in outputs.values())
 
 
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant == 52, reason="long double is double")
+def test_a_label_that_is_not_whole_but_for_its_double():
+    with pytest.raises(ValueError, match=r"whole numbers, got 1\.000\d+ at position 1"):
+        fb.cross_entropy(np.zeros((2, 3)), np.array([1, 1 + np.longdouble(2) ** -60]))
+
+
 @pytest.mark.parametrize("over", ["first", "targets", "sample_weight"])
 @pytest.mark.parametrize(
     ("function", "wrong", "output"),
