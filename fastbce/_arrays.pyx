@@ -129,7 +129,12 @@ def _without_a_copy(value):
         import ml_dtypes
 
         return np.asarray(value.view(sys.modules["torch"].int16)).view(ml_dtypes.bfloat16)
-    return np.asarray(value)
+    array = np.asarray(value)
+    if array.dtype.kind == "O" and hasattr(value, "dtypes") and hasattr(value, "ndim"):
+        # columns of pandas (a boolean one, or several) that NumPy takes for objects because values may be missing
+        if object not in (list(value.dtypes) if value.ndim > 1 else [value.dtype]):
+            return value.to_numpy(np.float64, na_value=np.nan)
+    return array
 
 
 def _converted(value, name):
@@ -228,10 +233,17 @@ cdef cnp.ndarray broadcast(cnp.ndarray array, str name, tuple shape, str of):
     return view
 
 
+cdef bint is_real_array(object value, str name) except -1:
+    """Whether this is a number all the same: without dimensions, as sums of a mask are in NumPy, torch and JAX."""
+    if getattr(value, "ndim", None) != 0:
+        return False
+    return dtype_code(as_array(value, name)) > FB_BOOL
+
+
 cdef double as_number(object value, str name) except? -1.0:
     if type(value) is float:
         return value
-    if not isinstance(value, numbers.Real) or isinstance(value, (bool, np.bool)):
+    if isinstance(value, (bool, np.bool)) or not (isinstance(value, numbers.Real) or is_real_array(value, name)):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
     try:
         return float(value)
@@ -317,6 +329,9 @@ cdef cnp.ndarray empty_like(cnp.ndarray array, cnp.dtype dtype):
 cdef cnp.ndarray as_output(object value, str name, tuple shape, object own_dtype):
     if not cnp.PyArray_Check(value):
         raise TypeError(f"{name}: expected a NumPy array, got {type(value).__name__}")
+    if isinstance(value, np.ma.MaskedArray) and np.any(value.mask):
+        raise TypeError(f"{name}: expected an array without a mask, got one in which elements are masked: "
+                        f"pass {name}.data")
     cdef cnp.ndarray array = value
     if cnp.PyArray_TYPE(array) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE, (<cnp.dtype>own_dtype).num):
         own = "" if own_dtype.num in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE) else f"{own_dtype}, "

@@ -5,6 +5,7 @@ Libraries that are not installed are skipped; `make test-peers` installs them.
 
 import array
 import contextlib
+import math
 import os
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import assert_same_bits, inputs, loss_of
+from cases import SMOOTHED, assert_same_bits, everything, inputs, loss_of, same_bits
 from layouts import backwards, fortran, with_gaps
 from test_arrays import call, full_call
 from test_memory import LIMIT, SIZE, traced_peak
@@ -444,6 +445,45 @@ def test_missing_values(library):
     np.testing.assert_array_equal(np.isnan(losses), [False, True, False])
     left = fb.bce_with_logits(column, [1, 0, 1], where=[True, False, True])
     assert left == fb.bce_with_logits([0.5, -2.0], [1, 1])
+
+
+def test_missing_values_that_numpy_takes_for_objects():
+    """A boolean column, and several columns, of dtypes of pandas' own; nothing else that is objects."""
+    pandas = pytest.importorskip("pandas")
+    column = pandas.Series([True, None, False], dtype="boolean")
+    losses = fb.bce_with_logits([0.5, 1.0, -2.0], column, reduction="none")
+    np.testing.assert_array_equal(np.isnan(losses), [False, True, False])
+    frame = pandas.DataFrame({"a": [0.5, None], "b": [1.0, 2.0]}).astype("Float64")
+    assert same_bits(
+        fb.bce_with_logits(frame, 1, reduction="none"),
+        fb.bce_with_logits([[0.5, 1.0], [math.nan, 2.0]], 1, reduction="none"),
+    )
+    for objects in (pandas.Series([1, 0], dtype=object), frame.assign(c=["x", "y"])):
+        with pytest.raises(TypeError, match=r"^targets: expected (real numbers|an array), got"):
+            fb.bce_with_logits(np.zeros(objects.shape), objects)
+
+
+@pytest.mark.parametrize("kind", [np.array, torch_scalar, jax_scalar, OnlyArray, "bfloat16"], ids=str)
+def test_numbers_may_be_arrays_without_dimensions(function, kind):
+    """As the sum of a mask is, in NumPy, torch and JAX."""
+    if kind == "bfloat16":
+        kind = pytest.importorskip("ml_dtypes").bfloat16
+    first, targets = inputs(function, (6, 4), np.float64)
+    plain = {"normalizer": 3.0}
+    if function in SMOOTHED:
+        plain["label_smoothing"] = 0.25
+    if function == "bce":
+        plain["eps"] = 0.125
+    if function == "sigmoid_focal_loss":
+        plain |= {"alpha": 0.75, "gamma": 1.5}
+    if kind is OnlyArray:
+        with pytest.raises(TypeError, match=r"^normalizer: expected a number, got OnlyArray"):
+            fb.bce_with_logits([0.5], [1], normalizer=kind(np.array(3.0)))
+        return
+    given = {name: kind(value) for name, value in plain.items()}
+    assert_same_bits(
+        everything(function, first, targets, **given), everything(function, first, targets, **plain)
+    )
 
 
 @pytest.mark.parametrize("make", ["sparse", "meta"])
