@@ -118,6 +118,9 @@ setup(
             extension("_blocks"),
             extension("_cross_entropy"),
             extension("_panels"),
+            extension("_routes"),
+            extension("_rows"),
+            extension("_split"),
             extension("_threads"),
         ],
         compiler_directives={

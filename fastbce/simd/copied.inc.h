@@ -4,7 +4,7 @@
  * While exponentials keep the CPU busy, the gradient of the group before is written, and the group after is read, and its maxima
  * found: each element comes from memory once and goes there once, all the while. And a copy lies together, where classes a power
  * of two apart would compete for the same few lines of the caches. Up to twice as fast (measured), where it is worth it: see
- * copied_rows of _cross_entropy.pyx. Sums are taken in the order of across.inc.h: the same bits. */
+ * copied_rows of _routes.pyx. Sums are taken in the order of across.inc.h: the same bits. */
 
 /* Classes of a step: two of each lane, which are added as in exp_piece. And how many classes ahead memory is asked for, at least:
  * fewer where a vector is one cache line, as in float, and it comes from the caches (a tenth less time, measured). */
