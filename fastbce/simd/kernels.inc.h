@@ -7,6 +7,8 @@
 #include "focal.inc.h"
 #include "check.inc.h"
 #include "bce_block.inc.h"
+#include "logits_block.inc.h"
+#include "probs_block.inc.h"
 #include "sum.inc.h"
 
 #include "turn.inc.h"
