@@ -129,12 +129,7 @@ def _without_a_copy(value):
         import ml_dtypes
 
         return np.asarray(value.view(sys.modules["torch"].int16)).view(ml_dtypes.bfloat16)
-    array = np.asarray(value)
-    if array.dtype.kind == "O" and hasattr(value, "dtypes") and hasattr(value, "ndim"):
-        # columns of pandas (a boolean one, or several) that NumPy takes for objects because values may be missing
-        if object not in (list(value.dtypes) if value.ndim > 1 else [value.dtype]):
-            return value.to_numpy(np.float64, na_value=np.nan)
-    return array
+    return np.asarray(value)
 
 
 def _converted(value, name):

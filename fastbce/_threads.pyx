@@ -186,15 +186,16 @@ class threads:
         return self
 
     def __exit__(self, *exception):
-        _local_count.set(_outside(self, _local_count.get()))
-
-
-cdef object _outside(object block, object here):
-    # Blocks may be left in any order, as generators end; and one by another thread or task, where it changes nothing.
-    if here is None:
-        return None
-    count, before, its_block = here
-    return before if its_block is block else (count, _outside(block, before), its_block)
+        # Blocks may be left in any order, as generators end; and one by another thread or task, where nothing changes.
+        here, within = _local_count.get(), []
+        while here is not None and here[2] is not self:
+            within.append(here)
+            here = here[1]
+        if here is not None:
+            here = here[1]
+            for count, _, block in reversed(within):
+                here = (count, here, block)
+            _local_count.set(here)
 
 
 cdef int threads_for_call(object num_threads) except -1:

@@ -17,7 +17,8 @@ class SupportsDLPack(Protocol):
 
 
 Input: TypeAlias = ArrayLike | SupportsDLPack
-Number: TypeAlias = float | np.floating[Any] | np.integer[Any]
+# An array is one without dimensions.
+Number: TypeAlias = float | np.floating[Any] | np.integer[Any] | NDArray[np.floating[Any] | np.integer[Any]]
 
 # The caller knows the dtype of an output. It may be one that NumPy has no type for: bfloat16.
 Out: TypeAlias = NDArray[Any] | None

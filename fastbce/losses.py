@@ -49,38 +49,43 @@ def _kept(array: NDArray[Any] | None) -> float | NDArray[Any] | None:
     """Copy an array into memory that nothing can write to; turn one number into a float that is equal."""
     if array is None:
         return None
-    if array.ndim == 0 and (array != array or float(array) == array.item()):
+    if array.ndim == 0 and isinstance(_numbers(array)[0], float):
         return float(array)
     return np.ndarray(array.shape, array.dtype, array.tobytes())
 
 
-def _doubles(option: NDArray[Any]) -> NDArray[np.float64]:
-    with np.errstate(all="ignore"):  # a long double may be infinite then
-        return option.astype(np.float64)
+def _number(x: Any) -> Any:
+    """Turn a number into an equal float or int of Python. A long double may be neither, and stays."""
+    if x != x or float(x) == x:
+        return float(x)
+    return int(x) if abs(x) < 2**64 and int(x) == x else x
+
+
+def _numbers(option: NDArray[Any]) -> list[Any]:
+    with np.errstate(all="ignore"):  # a long double may be infinite as a float
+        exact = option if option.dtype.kind in "biuf" else option.astype(np.float64)
+        return [_number(x) for x in exact.ravel().tolist()]
 
 
 def _comparable(option: Any) -> Any:
-    """Turn an option into what compares and hashes as its value: 2 as 2.0, -0.0 as 0.0, NaN as itself."""
+    """Turn an option into what compares and hashes as its value: NaN as itself."""
     if isinstance(option, np.ndarray):
-        doubles = _doubles(option)
-        with np.errstate(all="ignore"):
-            rest = _doubles(option.astype(np.longdouble) - doubles)  # of int64 and long double
-        doubles = np.where(np.isnan(doubles), np.nan, doubles + 0.0)
-        rest = np.where(np.isnan(rest), 0.0, rest + 0.0)
-        return option.shape, doubles.tobytes(), rest.tobytes()
+        return option.shape, tuple("nan" if x != x else x for x in _numbers(option))
     return "nan" if option != option else option
 
 
 def _written(option: Any) -> str:
     """Write an option as Python."""
-    if not isinstance(option, np.ndarray) or option.ndim == 0:
-        text = repr(option.item() if isinstance(option, np.ndarray) else option)
+    if not isinstance(option, np.ndarray):
+        text = repr(option)
     elif option.size > WRITTEN:
         return f"<{option.dtype} array of shape {option.shape}>"
     elif option.size == 0:
         return f"np.empty({option.shape})"
+    elif all(isinstance(x, float) for x in _numbers(option)):
+        text = repr(option.astype(np.float64).tolist())
     else:
-        text = repr(_doubles(option).tolist())
+        text = repr(option.tolist())
     return re.sub(r"\b(nan|inf)\b", r"float('\1')", text)
 
 

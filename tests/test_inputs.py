@@ -5,7 +5,6 @@ Libraries that are not installed are skipped; `make test-peers` installs them.
 
 import array
 import contextlib
-import math
 import os
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cases import SMOOTHED, assert_same_bits, everything, inputs, loss_of, same_bits
+from cases import SMOOTHED, assert_same_bits, everything, inputs, loss_of
 from layouts import backwards, fortran, with_gaps
 from test_arrays import call, full_call
 from test_memory import LIMIT, SIZE, traced_peak
@@ -447,23 +446,7 @@ def test_missing_values(library):
     assert left == fb.bce_with_logits([0.5, -2.0], [1, 1])
 
 
-def test_missing_values_that_numpy_takes_for_objects():
-    """A boolean column, and several columns, of dtypes of pandas' own; nothing else that is objects."""
-    pandas = pytest.importorskip("pandas")
-    column = pandas.Series([True, None, False], dtype="boolean")
-    losses = fb.bce_with_logits([0.5, 1.0, -2.0], column, reduction="none")
-    np.testing.assert_array_equal(np.isnan(losses), [False, True, False])
-    frame = pandas.DataFrame({"a": [0.5, None], "b": [1.0, 2.0]}).astype("Float64")
-    assert same_bits(
-        fb.bce_with_logits(frame, 1, reduction="none"),
-        fb.bce_with_logits([[0.5, 1.0], [math.nan, 2.0]], 1, reduction="none"),
-    )
-    for objects in (pandas.Series([1, 0], dtype=object), frame.assign(c=["x", "y"])):
-        with pytest.raises(TypeError, match=r"^targets: expected (real numbers|an array), got"):
-            fb.bce_with_logits(np.zeros(objects.shape), objects)
-
-
-@pytest.mark.parametrize("kind", [np.array, torch_scalar, jax_scalar, OnlyArray, "bfloat16"], ids=str)
+@pytest.mark.parametrize("kind", [np.array, torch_scalar, jax_scalar, "bfloat16"], ids=str)
 def test_numbers_may_be_arrays_without_dimensions(function, kind):
     """As the sum of a mask is, in NumPy, torch and JAX."""
     if kind == "bfloat16":
@@ -476,10 +459,6 @@ def test_numbers_may_be_arrays_without_dimensions(function, kind):
         plain["eps"] = 0.125
     if function == "sigmoid_focal_loss":
         plain |= {"alpha": 0.75, "gamma": 1.5}
-    if kind is OnlyArray:
-        with pytest.raises(TypeError, match=r"^normalizer: expected a number, got OnlyArray"):
-            fb.bce_with_logits([0.5], [1], normalizer=kind(np.array(3.0)))
-        return
     given = {name: kind(value) for name, value in plain.items()}
     assert_same_bits(
         everything(function, first, targets, **given), everything(function, first, targets, **plain)

@@ -200,7 +200,11 @@ def test_nan_stays_where_a_probability_is_clipped(dtype, elements, eps):
         loss, grad = fb.bce_value_and_grad(probs, eps=eps, reduction="none", **options)
         np.testing.assert_array_equal(np.isnan(loss), np.arange(elements) < 3)
         np.testing.assert_array_equal(np.isnan(grad), np.arange(elements) < 3)
-    assert not fb.bce_value_and_grad(probs, targets, eps=eps)[1][:2].any()
+    for weight in (1.0, INF):
+        weights = np.where(np.arange(elements) < 2, weight, 1.0)
+        for reduction in ("none", "weighted_mean"):
+            options = {"sample_weight": weights, "eps": eps, "reduction": reduction}
+            assert not fb.bce_value_and_grad(probs, targets, **options)[1][:2].any()
 
 
 @pytest.mark.parametrize("reduction", ["none", "sum", "mean", "weighted_mean"])

@@ -349,6 +349,7 @@ def test_each_option_makes_a_difference(made, name):
         (True, 1.0),
         (-0.0, 0),
         (NAN, -NAN),
+        (np.array(NAN), NAN),
         (np.float32(0.5), 0.5),
         (np.array(2), 2.0),
         ([1, 2], [1.0, 2.0]),
@@ -572,19 +573,30 @@ def test_whatever_the_functions_read_becomes_an_array(given):
 
 
 LONG = 2**60 + 2**36 + 1  # float32 of it is another number than float32 of its double
+LONG_DOUBLE = pytest.param(
+    np.longdouble(LONG),
+    marks=pytest.mark.skipif(np.finfo(np.longdouble).nmant == 52, reason="long double is double"),
+)
 
 
-@pytest.mark.parametrize("number", [LONG, np.array(LONG), np.longdouble(LONG)], ids=repr)
+@pytest.mark.parametrize("number", [LONG, np.array(LONG), LONG_DOUBLE], ids=repr)
 def test_a_number_that_is_no_double_is_kept(number):
     """It is rounded once, to the dtype computed in, as by the function."""
-    loss = fb.BCEWithLogitsLoss(pos_weight=number, reduction="sum")
-    x = np.float32([1])
-    if float(LONG) != number:  # long double may be double
-        assert loss(x, [1]) == fb.bce_with_logits(x, [1], pos_weight=number, reduction="sum")
-        assert loss != fb.BCEWithLogitsLoss(pos_weight=float(LONG), reduction="sum")
-        many = [fb.BCELoss(pos_weight=np.array([value, 1])) for value in (number, float(LONG))]
-        assert many[0] != many[1]
-    assert loss == pickle.loads(pickle.dumps(loss)) == fb.BCEWithLogitsLoss(pos_weight=LONG, reduction="sum")
+    x = np.float32([1, 1])
+    for kept, double in ((number, float(LONG)), (np.array([number, 1]), [float(LONG), 1])):
+        loss = fb.BCEWithLogitsLoss(pos_weight=kept, reduction="sum")
+        assert loss(x, 1) == fb.bce_with_logits(x, 1, pos_weight=kept, reduction="sum")
+        assert loss(x, 1) != fb.bce_with_logits(x, 1, pos_weight=double, reduction="sum")
+        assert loss != fb.BCEWithLogitsLoss(pos_weight=double, reduction="sum")
+        assert_is_a_copy(pickle.loads(pickle.dumps(loss)), loss)
+        assert eval(repr(loss), {"BCEWithLogitsLoss": fb.BCEWithLogitsLoss, "np": np}) == loss
+    assert fb.BCELoss(pos_weight=number) == fb.BCELoss(pos_weight=LONG)
+    assert hash(fb.BCELoss(pos_weight=number)) == hash(fb.BCELoss(pos_weight=LONG))
+
+
+def test_repr_of_a_number_that_is_no_double():
+    assert repr(fb.BCELoss(pos_weight=LONG)) == f"BCELoss(pos_weight={LONG})"
+    assert repr(fb.BCELoss(pos_weight=[[LONG], [1]])) == f"BCELoss(pos_weight=[[{LONG}], [1]])"
 
 
 @pytest.mark.parametrize("made", CLASSES)

@@ -74,6 +74,8 @@ def inputs(x: NDArray[np.float64], half: NDArray[np.float16]) -> None:
     fb.cross_entropy([[0.0, 1.0]], [1], class_weight=(1, 2), ignore_index=np.int8(-1), axis=np.int64(1))
     fb.cross_entropy_grad_hess(OnlyDLPack(), OnlyArray(), class_weight=OnlyDLPack(), num_threads=1)
     fb.bce(x, x, label_smoothing=np.float32(0.1), eps=np.float64(1e-7), normalizer=np.int64(3))
+    fb.bce(x, x, label_smoothing=np.array(0.1, np.float32), eps=np.array(1e-7), normalizer=np.array(3))
+    fb.SigmoidFocalLoss(alpha=np.array(0.5))
     fb.sigmoid_focal_loss_value_and_grad(half, x, alpha=-1, gamma=np.float32(1.5), out=half, loss_out=x)
     fb.bce_with_logits_grad_hess(half, x, grad_out=half, hess_out=x, proba_out=None)
 

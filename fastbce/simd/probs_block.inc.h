@@ -179,11 +179,11 @@ FB_INLINE int FN(bce_probs_loop)(const fb_block *block, int weights, int want_gr
         const REAL value = FN(bce_probs_loss)(p, w.a, w.b, w.a_low, of_p, of_q, limits, ordinary, weights);
         const REAL slope =
             want_grad ? FN(bce_probs_grad)(p, w.a, w.b, w.a_low, of_p, of_q, limits, ordinary, weights) : 0;
-        /* clipping is flat, but where there is a NaN, of whatever */
-        const REAL kept = limits || p == x[i] || x[i] != x[i] || slope != slope ? slope : 0;
-        loss[i] = FN(weigh)(w.weight, value, weights);
-        if (want_grad)
-            grad[i] = FN(weigh)(w.weight, kept, weights) * scale;
+        const REAL weighed = FN(weigh)(w.weight, value, weights);
+        const REAL weighed_slope = FN(weigh)(w.weight, slope, weights) * scale;
+        loss[i] = weighed;
+        if (want_grad) /* clipping is flat, but where there is a NaN, of whatever */
+            grad[i] = limits || p == x[i] || weighed != weighed ? weighed_slope : 0;
     }
     return FN(saw_above)(one, seen);
 }
@@ -291,7 +291,7 @@ static __attribute__((noinline)) int FN(bce_probs_clipped)(const fb_block *block
     if (grad) {
         FB_INDEPENDENT
         for (int64_t i = 0; i < n; i++)
-            grad[i] = clipped[i] == x[i] || x[i] != x[i] || slope[i] != slope[i] ? slope[i] : 0;
+            grad[i] = clipped[i] == x[i] || loss[i] != loss[i] ? slope[i] : 0;
     }
     return outside || targets_outside;
 }
