@@ -116,7 +116,10 @@ def check_outcomes(outcomes):
 @needs_mprotect
 def test_arrays_that_change_during_a_call():
     """Labels of every dtype, logits, weights and masks, which another process writes to all the time."""
-    check_outcomes(attack("mutate", 2))
+    outcomes = attack("mutate", 2)
+    if "cross_entropy IndexError" not in outcomes:  # a busy machine: the other process wrote nothing in time
+        outcomes = attack("mutate", 30)
+    check_outcomes(outcomes)
 
 
 @pytest.mark.slow
