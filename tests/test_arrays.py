@@ -282,7 +282,12 @@ def test_empty(function, dtype, shape):
     assert results["grad"].shape == first.shape
 
 
-@pytest.mark.parametrize("name", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"])
+# Of one size NumPy has two integers; one of them is a dtype of its own.
+INTEGERS = ["int8", "int16", "int32", "int64", "longlong", "uint8", "uint16", "uint32", "uint64", "ulonglong"]
+NUMBERS = ["bool", *INTEGERS, "float16", "float32", "float64"]
+
+
+@pytest.mark.parametrize("name", INTEGERS)
 @pytest.mark.parametrize("layout", [np.copy, backwards, swapped], ids=lambda one: one.__name__)
 def test_integer_logits_are_float64(name, layout):
     for function in WITH_LOGITS:
@@ -294,10 +299,6 @@ def test_integer_logits_are_float64(name, layout):
     probs = (np.arange(60) % 2).astype(name)
     expected = everything("bce", probs.astype(np.float64), np.ones(60, int))
     assert_same_bits(everything("bce", layout(probs), np.ones(60, int), dtype=np.float64), expected)
-
-
-NUMBERS = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
-NUMBERS += ["float16", "float32", "float64"]
 
 
 @pytest.mark.parametrize("layout", [np.copy, backwards, swapped, misaligned], ids=lambda one: one.__name__)

@@ -52,7 +52,7 @@ OPTIONS = [
     (BOTH, {"pos_weight": -1.5}, ValueError, [r"-1\.5", "negative|>= ?0|≥ ?0|at least 0"]),
     (
         BOTH,
-        {"pos_weight": np.array([1, 1, -2.5, 1])},
+        {"pos_weight": np.array([NAN, 1, -2.5, -4.0])},
         ValueError,
         [r"-2\.5", "negative|>= ?0|≥ ?0|at least 0"],
     ),
@@ -169,6 +169,16 @@ def test_wrong_first_argument(function, first, exception, words):
         value_and_grad_of(function)(first, targets, **outputs)
     assert_says(error, "probs" if function == "bce" else "logits", words)
     assert_untouched(outputs)
+
+
+def test_a_read_only_output_of_a_plain_call(function):
+    """Contiguous, of the dtype of the logits: nothing else stands in the way of writing to it."""
+    first, targets = inputs(function, SHAPE, np.float64)
+    out = np.full(SHAPE, -77.0)
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="out: expected a writeable array, got a read-only one"):
+        value_and_grad_of(function)(first, targets, out=out)
+    assert (out == -77).all()
 
 
 TARGETS = [

@@ -195,6 +195,33 @@ def test_gradient_over_an_input_of_another_dtype(function, dtype):
     assert same_bits(grad, expected[1].astype(other))
 
 
+@pytest.mark.parametrize("shift", [0, 1, 100, 599])
+def test_gradient_over_plain_targets_of_a_larger_dtype(shift):
+    """Their bytes reach further than those of as many logits."""
+    first, targets = inputs("bce_with_logits", (600,), np.float32)
+    expected = value_and_grad_of("bce_with_logits")(first, targets)
+    buffer = np.zeros(1200, np.float32)
+    inside = place(buffer.view(np.int64), 0, targets)
+    out = buffer[600 - shift : 1200 - shift]
+    loss, grad = value_and_grad_of("bce_with_logits")(first, inside, out=out)
+    assert loss == expected[0]
+    assert same_bits(grad, expected[1])
+
+
+@pytest.mark.parametrize("eps", [None, 1e-7, 1e-300])
+@pytest.mark.parametrize("output", ["loss_out", "out"])
+def test_results_over_probabilities(dtype, soft, eps, output):
+    """Also where these are looked at again after they were clipped."""
+    probs, targets = inputs("bce", (1000,), dtype, soft=soft)
+    probs[::7], probs[3::7], targets[3::7] = 1e-9, np.nan, 0
+    if eps is not None and dtype(eps) == 0:
+        pytest.skip("eps is 0 in this dtype")
+    expected = everything("bce", probs, targets, eps=eps)
+    loss, grad = value_and_grad_of("bce")(probs, targets, eps=eps, **{output: probs})
+    assert same_bits(loss, expected["loss"])
+    assert same_bits(grad, expected["grad"])
+
+
 def test_losses_over_labels_and_masks(dtype):
     """Whatever their dtype: an output may lie in the memory of labels, or of a mask."""
     first, labels = inputs("cross_entropy", (800, 7), dtype)

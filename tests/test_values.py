@@ -176,6 +176,13 @@ def test_clipping_leaves_other_probabilities_alone(dtype, soft, eps, options):
     assert same_bits(value_and_grad_of("bce")(in_place, targets, eps=eps, out=in_place, **options)[1], grad)
 
 
+def test_bounds_of_clipping_are_rounded_once():
+    """1 - eps is just below the middle of two float32, and that of eps rounded is the middle."""
+    eps = 2.0**-25 * (1 + 2.0**-27)
+    loss = loss_of("bce")(np.float32([1]), [0], eps=eps)
+    assert loss == pytest.approx(24 * math.log(2), rel=1e-6)
+
+
 def test_accuracy_of_clipped_probabilities(dtype):
     """Also where they are closer to 0 and 1 than torch's limits allow."""
     rng, eps = np.random.default_rng(7), float(np.finfo(dtype).eps)
